@@ -1,0 +1,48 @@
+"""Loading a config and handing its shared settings to the parts that need them."""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from massm.errors import ConfigError
+
+SHARED = ('anatomies', 'num_particles', 'spacing')
+
+
+def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
+    """Reads a config file, applies ``--cfg-options`` and resolves it.
+
+    Raises:
+        ConfigError: the file is missing, is not a config, or lacks a shared setting.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f'{path}: no such config; see configs/ for what there is')
+    try:
+        config = Config.fromfile(str(path))
+    except (SyntaxError, OSError, KeyError, TypeError, NameError, AttributeError) as error:
+        raise ConfigError(f'{path}: cannot be read ({type(error).__name__}: {error})') from error
+    if options:
+        config.merge_from_dict(options)
+    return resolve(config, str(path))
+
+
+def resolve(config: Config, name: str = 'config') -> Config:
+    """Writes ``anatomies``, ``num_particles``, ``spacing`` and ``data_root`` of the top level
+    into the model and the datasets, so that each stands in one place only.
+
+    Raises:
+        ConfigError: one of them is missing, or the anatomies are not distinct names.
+    """
+    missing = [key for key in (*SHARED, 'data_root', 'model') if key not in config]
+    if missing:
+        raise ConfigError(f'{name}: sets no {", ".join(missing)}; see configs/_base_/datasets/')
+    names = list(config.anatomies)
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f'{name}: anatomies must be distinct names, got {names}')
+    shared = {key: config[key] for key in SHARED}
+    config.model.update(shared, template_root=config.data_root)
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if config.get(loader):
+            config[loader].dataset.update(shared, data_root=config.data_root)
+    return config

@@ -1,0 +1,67 @@
+"""Training a model from a config."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from massm.engine.checkpoint import register_safe_loader
+from massm.errors import ConfigError
+
+
+def train(
+    config: Config,
+    work_dir: str | None = None,
+    resume: bool | str = False,
+    amp: bool = False,
+    launcher: str = 'none',
+    trust_checkpoint: bool = False,
+) -> Runner:
+    """Trains and returns the finished runner.
+
+    Args:
+        config: resolved (:func:`massm.apis.config.load_config`).
+        work_dir: where logs and checkpoints go; the config's, or ``work_dirs/NAME``.
+        resume: go on from the latest checkpoint of the work dir, or from the one named.
+        amp: bfloat16 autocast.
+        launcher: ``none``, ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
+        trust_checkpoint: see :func:`massm.engine.checkpoint.load_checkpoint`.
+
+    Raises:
+        ConfigError: the work dir cannot be written.
+    """
+    register_safe_loader(trust_checkpoint)
+    config.launcher = launcher
+    config.work_dir = resolve_work_dir(config, work_dir)
+    make_writable(Path(config.work_dir))
+    config.resume = bool(resume)
+    if isinstance(resume, str):
+        config.load_from = resume
+    if amp:
+        config.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
+    runner = Runner.from_cfg(config)
+    runner.train()
+    return runner
+
+
+def resolve_work_dir(config: Config, work_dir: str | None) -> str:
+    """The work dir: as asked for, as the config says, or named after the config."""
+    name = Path(config.filename or 'config').stem
+    return work_dir or config.get('work_dir') or str(Path('work_dirs') / name)
+
+
+def make_writable(folder: Path) -> None:
+    """Creates ``folder`` and writes a file in it, so that a run fails now and not after an hour.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / '.writable'
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f'{folder}: cannot be written ({error.strerror}); choose another --work-dir'
+        ) from error

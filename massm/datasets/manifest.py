@@ -1,0 +1,159 @@
+"""``dataset.json``: what a prepared dataset holds (DESIGN §4)."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from massm.errors import DatasetError
+from massm.io.atomic import write_text
+from massm.structures import AnatomyStatus
+
+FORMAT, VERSION = 'massm-dataset', 1
+SPLITS = ('train', 'val', 'test')
+
+
+@dataclass(frozen=True)
+class AnatomyEntry:
+    """One anatomy of one subject: its status and files (relative to the dataset), and the rigid
+    motion ``patient_to_world`` ``[4][4]`` (mm) once correspondences are built."""
+
+    status: AnatomyStatus
+    mask: str | None = None
+    mesh: str | None = None
+    local: str | None = None
+    world: str | None = None
+    patient_to_world: list[list[float]] | None = None
+
+    @property
+    def has_particles(self) -> bool:
+        """Whether correspondences were built for it."""
+        return self.status.is_whole and self.local is not None
+
+
+@dataclass(frozen=True)
+class SubjectEntry:
+    """One subject: id, split, image path (relative) and its anatomies."""
+
+    id: str
+    split: str
+    image: str
+    anatomies: dict[str, AnatomyEntry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole of ``dataset.json``, with the folder it lies in."""
+
+    root: Path
+    spacing: float
+    anatomies: tuple[str, ...]
+    subjects: tuple[SubjectEntry, ...]
+    templates: dict[str, str] = field(default_factory=dict)
+
+    def path(self, relative: str) -> Path:
+        """An entry's file as an absolute path.
+
+        Raises:
+            DatasetError: it lies outside the dataset.
+        """
+        path = (self.root / relative).resolve()
+        if not path.is_relative_to(self.root.resolve()):
+            raise DatasetError(
+                f'{self.root / "dataset.json"}: path {relative!r} leaves the dataset; only files '
+                'below it may be named'
+            )
+        return path
+
+    def of_split(self, split: str) -> list[SubjectEntry]:
+        """The subjects of ``split``, in the file's order."""
+        return [subject for subject in self.subjects if subject.split == split]
+
+    def with_subjects(self, subjects: list[SubjectEntry]) -> 'Manifest':
+        """The same dataset with other subject entries."""
+        return replace(self, subjects=tuple(subjects))
+
+    def save(self) -> None:
+        """Writes ``dataset.json`` in one step."""
+        metainfo = {
+            'format': FORMAT,
+            'version': VERSION,
+            'spacing': self.spacing,
+            'anatomies': list(self.anatomies),
+            'templates': self.templates,
+        }
+        data_list = [subject_to_json(subject) for subject in self.subjects]
+        text = json.dumps({'metainfo': metainfo, 'data_list': data_list}, indent=1)
+        write_text(self.root / 'dataset.json', text + '\n')
+
+
+def load_manifest(root: Path) -> Manifest:
+    """Reads and checks ``root/dataset.json``.
+
+    Raises:
+        DatasetError: missing, not JSON, another format or version, or an entry that breaks it.
+    """
+    path = Path(root) / 'dataset.json'
+    if not path.is_file():
+        raise DatasetError(f'{path}: no such file; run tools/prepare_dataset.py first')
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        metainfo = content['metainfo']
+        if metainfo['format'] != FORMAT or metainfo['version'] != VERSION:
+            raise DatasetError(
+                f'{path}: is {metainfo["format"]} version {metainfo["version"]}, this is for '
+                f'{FORMAT} version {VERSION}; prepare the dataset again'
+            )
+        manifest = Manifest(
+            Path(root),
+            float(metainfo['spacing']),
+            tuple(metainfo['anatomies']),
+            tuple(subject_from_json(row) for row in content['data_list']),
+            dict(metainfo['templates']),
+        )
+    except DatasetError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f'{path}: not a MASSM dataset ({type(error).__name__}: {error}); prepare it again'
+        ) from error
+    _check_paths(manifest)
+    return manifest
+
+
+def _check_paths(manifest: Manifest) -> None:
+    for subject in manifest.subjects:
+        manifest.path(subject.image)
+        for entry in subject.anatomies.values():
+            for relative in (entry.mask, entry.mesh, entry.local, entry.world):
+                if relative is not None:
+                    manifest.path(relative)
+    for relative in manifest.templates.values():
+        manifest.path(relative)
+
+
+def subject_to_json(subject: SubjectEntry) -> dict[str, Any]:
+    """The entry as it stands in ``data_list``."""
+    anatomies = {}
+    for name, entry in subject.anatomies.items():
+        anatomies[name] = {k: v for k, v in vars(entry).items() if v is not None}
+        anatomies[name]['status'] = entry.status.value
+    return {**vars(subject), 'anatomies': anatomies}
+
+
+def subject_from_json(row: dict[str, Any]) -> SubjectEntry:
+    """The inverse of :func:`subject_to_json`.
+
+    Raises:
+        ValueError, KeyError, TypeError: the row breaks the format.
+    """
+    anatomies = {}
+    for name, entry in row['anatomies'].items():
+        if 'patient_to_world' in entry and np.shape(entry['patient_to_world']) != (4, 4):
+            raise ValueError(f'{row["id"]}/{name}: patient_to_world is not 4x4')
+        anatomies[name] = AnatomyEntry(**{**entry, 'status': AnatomyStatus(entry['status'])})
+    if row['split'] not in SPLITS:
+        raise ValueError(f'{row["id"]}: split {row["split"]!r} is none of {SPLITS}')
+    return SubjectEntry(row['id'], row['split'], row['image'], anatomies)

@@ -1,0 +1,1 @@
+"""A synthetic thorax with the paper's seven anatomies and known true correspondences."""

@@ -1,0 +1,45 @@
+"""Resampling a volume from one grid of the patient onto another."""
+
+import numpy as np
+from scipy.ndimage import affine_transform, gaussian_filter
+
+from massm.structures import Grid
+
+AIR_HU = -1024.0
+
+
+def resample(volume: np.ndarray, grid: Grid, target: Grid, outside: float = AIR_HU) -> np.ndarray:
+    """Trilinear resampling with smoothing first where ``target`` is coarser.
+
+    Args:
+        volume: ``grid.shape``, any numeric dtype.
+        outside: value where ``target`` reaches beyond the field of view.
+
+    Returns:
+        ``target.shape`` float32.
+    """
+    source = np.asarray(volume, dtype=np.float32)
+    matrix = np.linalg.inv(grid.affine) @ target.affine
+    steps = np.abs(matrix[:3, :3]).max(1)
+    sigma = np.where(steps > 1.01, 0.4 * np.sqrt(np.maximum(steps**2 - 1, 0)), 0)
+    if sigma.any():
+        source = gaussian_filter(source, sigma, mode='nearest', truncate=3)
+    if np.allclose(matrix, np.eye(4), atol=1e-6) and grid.shape == target.shape:
+        return source
+    # Half a voxel beyond the outer centres still belongs to the field of view: pad it in.
+    padded = np.pad(source, 1, mode='edge')
+    inside = affine_transform(
+        padded,
+        matrix[:3, :3],
+        matrix[:3, 3] + 1,
+        output_shape=target.shape,
+        order=1,
+        mode='constant',
+        cval=outside,
+    )
+    return inside
+
+
+def resample_mask(mask: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
+    """A mask on another grid: set where at least half of the neighbourhood is."""
+    return resample(mask.astype(np.float32), grid, target, outside=0.0) >= 0.5

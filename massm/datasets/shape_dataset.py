@@ -1,0 +1,129 @@
+"""The prepared dataset as mmengine's loaders read it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from massm.datasets.manifest import Manifest, SubjectEntry, load_manifest
+from massm.errors import ConfigError, DatasetError
+from massm.io.particles import read_particles
+from massm.io.templates import ShapeTemplate, read_template
+from massm.registry import DATASETS
+from massm.structures import AnatomyStatus
+
+
+@DATASETS.register_module()
+class ShapeDataset(BaseDataset):
+    """Subjects of one split, their chosen anatomies in the config's order.
+
+    Args:
+        data_root: folder with ``dataset.json``.
+        split: ``train``, ``val`` or ``test``.
+        anatomies: which, in the order of the model's channels.
+        num_particles: M, as the correspondences were built.
+        spacing: mm, as the dataset was prepared.
+        seed: of all augmentation.
+
+    Raises:
+        DatasetError, ConfigError: the dataset is missing, broken, or does not fit the config.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str,
+        anatomies: Sequence[str],
+        num_particles: int,
+        spacing: float,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.split, self.seed = split, seed
+        self.num_particles, self.spacing = num_particles, spacing
+        self.manifest = load_manifest(Path(data_root))
+        self._check(anatomies)
+        self.templates: list[ShapeTemplate] = [
+            read_template(Path(data_root), name, num_particles) for name in anatomies
+        ]
+        metainfo = {
+            'anatomies': list(anatomies),
+            'num_particles': num_particles,
+            'spacing': spacing,
+        }
+        super().__init__(data_root=data_root, metainfo=metainfo, serialize_data=False, **kwargs)
+
+    @property
+    def metainfo(self) -> dict:
+        """What metrics and checkpoints know of the dataset. ``data_root`` is added late, since
+        mmengine would open a string in it as a file."""
+        return {**super().metainfo, 'data_root': str(self.manifest.root)}
+
+    def load_data_list(self) -> list[dict]:
+        """One record per subject, paths absolute."""
+        subjects = self.manifest.of_split(self.split)
+        if not subjects:
+            raise DatasetError(
+                f'{self.manifest.root / "dataset.json"}: no subject in split {self.split!r}; '
+                'assign some in meta.csv and prepare again'
+            )
+        return [_record(self.manifest, s, self.metainfo['anatomies']) for s in subjects]
+
+    def get_data_info(self, idx: int) -> dict:
+        """The record of ``idx`` with its own random generator, seeded by (seed, epoch, index)."""
+        info = super().get_data_info(idx)
+        info['rng'] = np.random.default_rng([self.seed, getattr(idx, 'epoch', 0), int(idx)])
+        info['template_world'] = np.stack([t.world for t in self.templates])
+        info['num_particles'], info['spacing'] = self.num_particles, self.spacing
+        return info
+
+    def world_particles(self) -> tuple[np.ndarray, np.ndarray]:
+        """All stored world particles ``[N, K, M, 3]`` (mm) and where they exist ``[N, K]``."""
+        names = self.metainfo['anatomies']
+        world = np.zeros((len(self), len(names), self.num_particles, 3), dtype=np.float32)
+        exists = np.zeros(world.shape[:2], dtype=bool)
+        for n in range(len(self)):
+            for k, path in enumerate(super().get_data_info(n)['world']):
+                if path is not None:
+                    world[n, k] = read_particles(path, self.num_particles)
+                    exists[n, k] = True
+        return world, exists
+
+    def _check(self, anatomies: Sequence[str]) -> None:
+        path = self.manifest.root / 'dataset.json'
+        unknown = [name for name in anatomies if name not in self.manifest.anatomies]
+        if unknown:
+            raise ConfigError(
+                f'{path}: has no {", ".join(unknown)}; it was prepared with '
+                f'{", ".join(self.manifest.anatomies)}'
+            )
+        if abs(self.manifest.spacing - self.spacing) > 1e-6:
+            raise ConfigError(
+                f'{path}: prepared at {self.manifest.spacing:g} mm but the config says '
+                f'{self.spacing:g}; change `spacing` in the config or prepare again'
+            )
+
+
+def _record(manifest: Manifest, subject: SubjectEntry, anatomies: Sequence[str]) -> dict[str, Any]:
+    entries = [subject.anatomies.get(name) for name in anatomies]
+
+    def paths(kind: str, usable: bool) -> list[Path | None]:
+        return [
+            manifest.path(getattr(e, kind)) if e is not None and getattr(e, kind) and (
+                e.has_particles or not usable
+            ) else None
+            for e in entries
+        ]
+
+    return {
+        'id': subject.id,
+        'image': manifest.path(subject.image),
+        'anatomies': list(anatomies),
+        'status': [e.status if e is not None else AnatomyStatus.ABSENT for e in entries],
+        'local': paths('local', usable=True),
+        'world': paths('world', usable=True),
+        'mesh': paths('mesh', usable=False),
+        'mask': paths('mask', usable=False),
+    }

@@ -1,0 +1,19 @@
+"""Steps of a data pipeline, one a file. A random step draws its parameters from the sample's own
+generator (``results['rng']``) and then applies them, so that a sample can be replayed."""
+
+from massm.datasets.transforms.load import LoadParticles, LoadVolume
+from massm.datasets.transforms.pack import PackShapeInputs
+from massm.datasets.transforms.random_crop import RandomFieldOfView
+from massm.datasets.transforms.random_flip import RandomFlip
+from massm.datasets.transforms.random_intensity import RandomIntensity
+from massm.datasets.transforms.random_warp import RandomWarp
+
+__all__ = [
+    'LoadParticles',
+    'LoadVolume',
+    'PackShapeInputs',
+    'RandomFieldOfView',
+    'RandomFlip',
+    'RandomIntensity',
+    'RandomWarp',
+]

@@ -1,0 +1,58 @@
+"""The end of every pipeline: an input tensor and a :class:`ShapeSample`."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+
+from massm.registry import TRANSFORMS
+from massm.shape.alignment import rigid_fit_batched
+from massm.structures import Boxes3D
+from massm.structures.shape_sample import ShapeSample
+
+META = ('id', 'anatomies', 'spacing')
+
+
+@TRANSFORMS.register_module()
+class PackShapeInputs(BaseTransform):
+    """Gives ``inputs`` ``[1, X, Y, Z]`` float32 (HU) and ``data_samples``.
+
+    Boxes and world particles are derived here from the local particles, so that they fit them
+    after any augmentation: the box is the particles' extent, the world particles their rigid fit
+    to the template.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """See the class."""
+        local = torch.as_tensor(results['local_vox'], dtype=torch.float32)
+        has_box = torch.as_tensor(results.get('has_box', results['has_shape']))
+        has_shape = torch.as_tensor(results['has_shape']) & (not results.get('mirrored', False))
+        sample = ShapeSample(
+            metainfo={
+                **{key: results[key] for key in META},
+                'status': [status.value for status in results['status']],
+                'affine': np.array(results['grid'].affine),
+                'image_shape': tuple(results['volume'].shape),
+                'mesh': results.get('mesh'),
+                'mask': results.get('mask'),
+            }
+        )
+        sample.local_vox, sample.has_shape, sample.has_box = local, has_shape, has_box
+        sample.world_mm = _world(local, results['spacing'], results['template_world'], has_shape)
+        boxes = Boxes3D.from_points(local).tensor
+        sample.boxes = torch.where(has_box[:, None], boxes, torch.zeros_like(boxes))
+        sample.counted = torch.as_tensor(results['counted'])
+        sample.forcing_draw = torch.tensor([results['rng'].random()], dtype=torch.float32)
+        volume = torch.as_tensor(results['volume'], dtype=torch.float32)[None]
+        return {'inputs': volume, 'data_samples': sample}
+
+
+def _world(
+    local_vox: torch.Tensor, spacing: float, template: np.ndarray, has_shape: torch.Tensor
+) -> torch.Tensor:
+    """``[K, M, 3]`` mm: the rigid fit of each shape to its template, zero where there is none."""
+    local_mm = local_vox.double() * spacing
+    rotation, translation = rigid_fit_batched(local_mm, torch.as_tensor(template))
+    world = local_mm @ rotation.transpose(-1, -2) + translation.unsqueeze(-2)
+    return torch.where(has_shape[:, None, None], world, torch.zeros_like(world)).float()

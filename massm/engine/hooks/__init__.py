@@ -1,0 +1,7 @@
+"""Schedules of MASSM's training, one hook a file."""
+
+from massm.engine.hooks.cvae_pretrain_hook import CVAEPretrainHook
+from massm.engine.hooks.loss_weight_ramp_hook import LossWeightRampHook
+from massm.engine.hooks.teacher_forcing_hook import TeacherForcingHook
+
+__all__ = ['CVAEPretrainHook', 'LossWeightRampHook', 'TeacherForcingHook']

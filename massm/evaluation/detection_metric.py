@@ -1,0 +1,62 @@
+"""Found, missed and false anatomies; how well their boxes sit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+
+from massm.evaluation.summary import mean_over_anatomies
+from massm.registry import METRICS
+from massm.structures import AnatomyStatus, Boxes3D
+
+
+@METRICS.register_module()
+class DetectionMetric(BaseMetric):
+    """One row per subject and anatomy.
+
+    A whole anatomy is ``found`` when its score reaches the threshold and the predicted centre lies
+    in the true box, else ``missed``. An absent one whose score reaches the threshold is ``false``.
+    Truncated anatomies count nowhere.
+
+    Args:
+        score_threshold: lowest score that says the anatomy is there.
+    """
+
+    def __init__(self, score_threshold: float = 0.3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.score_threshold = score_threshold
+        self.rows: list[dict[str, Any]] = []
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Adds the rows of a batch."""
+        for sample in data_samples:
+            self.results += detection_rows(sample, self.score_threshold)
+
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
+        """Totals of found, missed, false; means of the rest."""
+        self.rows = results
+        return mean_over_anatomies(results)
+
+
+def detection_rows(sample: dict, threshold: float) -> list[dict[str, Any]]:
+    """Rows of one sample with keys ``found``, ``missed``, ``false``, ``center_error_mm``,
+    ``box_iou``; a key is left out where it says nothing."""
+    predicted, true = Boxes3D(sample['pred_boxes'].cpu()), Boxes3D(sample['boxes'].cpu())
+    overlap = predicted.iou(true)
+    offset = (predicted.center - true.center).abs()
+    within = (offset <= true.radius).all(-1)
+    rows = []
+    for k, anatomy in enumerate(sample['anatomies']):
+        status = AnatomyStatus(sample['status'][k])
+        score = float(sample['scores'][k])
+        row = {'id': sample['id'], 'anatomy': anatomy, 'status': status.value, 'score': score}
+        if status.is_missing:
+            row['false'] = int(score >= threshold)
+        elif bool(sample['has_box'][k]):
+            found = score >= threshold and bool(within[k])
+            row.update(found=int(found), missed=int(not found))
+            row['center_error_mm'] = float(np.linalg.norm(offset[k]) * sample['spacing'])
+            row['box_iou'] = float(overlap[k])
+        rows.append(row)
+    return rows

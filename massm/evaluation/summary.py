@@ -1,0 +1,43 @@
+"""From rows per case and anatomy to means per anatomy and over anatomies."""
+
+from typing import Any
+
+import numpy as np
+
+COUNTS = ('found', 'missed', 'false')
+LABELS = ('id', 'anatomy', 'status', 'score')
+Row = dict[str, Any]
+
+
+def merge_rows(*tables: list[Row]) -> list[Row]:
+    """One row per case and anatomy with the columns of all tables."""
+    merged: dict[tuple[str, str], Row] = {}
+    for row in (row for table in tables for row in table):
+        merged.setdefault((row['id'], row['anatomy']), {}).update(row)
+    return list(merged.values())
+
+
+def by_anatomy(rows: list[Row]) -> dict[str, dict[str, float]]:
+    """Per anatomy: the sum of each count and the mean of every other measure where it exists."""
+    names = list(dict.fromkeys(row['anatomy'] for row in rows))
+    return {name: _summarise([r for r in rows if r['anatomy'] == name]) for name in names}
+
+
+def mean_over_anatomies(rows: list[Row]) -> dict[str, float]:
+    """Counts are totals; every other measure is the mean of the anatomies' means."""
+    tables = by_anatomy(rows)
+    keys = list(dict.fromkeys(key for table in tables.values() for key in table))
+    result = {}
+    for key in keys:
+        values = [table[key] for table in tables.values() if key in table]
+        result[key] = float(np.sum(values) if key in COUNTS else np.mean(values))
+    return result
+
+
+def _summarise(rows: list[Row]) -> dict[str, float]:
+    keys = list(dict.fromkeys(key for row in rows for key in row if key not in LABELS))
+    result = {}
+    for key in keys:
+        values = [row[key] for row in rows if key in row]
+        result[key] = float(np.sum(values) if key in COUNTS else np.mean(values))
+    return result

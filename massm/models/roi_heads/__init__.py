@@ -1,0 +1,1 @@
+"""Roi heads of the network."""

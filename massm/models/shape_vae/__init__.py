@@ -1,0 +1,1 @@
+"""Shape vae of the network."""

@@ -1,0 +1,1 @@
+"""World heads of the network."""

@@ -1,0 +1,27 @@
+"""Trilinear sampling of volumes at fractional voxel positions."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def sample_volume(
+    volume: Tensor, points_vox: Tensor, mode: str = 'bilinear', padding_mode: str = 'border'
+) -> Tensor:
+    """Samples ``volume`` at ``points_vox``. The one place that knows ``grid_sample``'s reversed
+    axis order and its [-1, 1] range.
+
+    Args:
+        volume: ``[N, C, X, Y, Z]``.
+        points_vox: ``[N, A, B, D, 3]`` fractional indices (x, y, z); voxel centres are integers.
+        mode: ``bilinear`` (trilinear here) or ``nearest``.
+        padding_mode: what lies outside: ``border`` repeats the edge, ``zeros`` is zero.
+
+    Returns:
+        ``[N, C, A, B, D]``.
+    """
+    size = torch.tensor(volume.shape[2:], device=volume.device, dtype=points_vox.dtype)
+    unit = 2 * points_vox / (size - 1).clamp(min=1) - 1
+    return F.grid_sample(
+        volume, unit.flip(-1).to(volume.dtype), mode, padding_mode, align_corners=True
+    )

@@ -1,0 +1,87 @@
+"""The point distribution model: mean shape, modes of variation, their variances."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from massm.errors import ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class PointDistributionModel:
+    """A linear Gaussian model of world particles (Cootes et al. 1995).
+
+    Args:
+        mean: ``[M, 3]``, mm.
+        modes: ``[L, M, 3]``, orthonormal as vectors of length 3M.
+        variances: ``[L]``, mm², falling.
+    """
+
+    mean: np.ndarray
+    modes: np.ndarray
+    variances: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.modes.shape != (len(self.variances), *self.mean.shape):
+            raise ShapeError(
+                f'a model of {len(self.variances)} modes over {self.mean.shape} cannot have modes '
+                f'of shape {self.modes.shape}'
+            )
+        for array in (self.mean, self.modes, self.variances):
+            array.setflags(write=False)
+
+    @classmethod
+    def fit(cls, world: np.ndarray) -> 'PointDistributionModel':
+        """Principal components of ``world`` ``[N, M, 3]`` (mm); at most N - 1 modes.
+
+        Raises:
+            ShapeError: there are no shapes.
+        """
+        if len(world) == 0:
+            raise ShapeError('a shape model needs at least one shape')
+        mean = world.mean(0)
+        centred = (world - mean).reshape(len(world), -1)
+        _, singular, rows = np.linalg.svd(centred, full_matrices=False)
+        rank = int(np.sum(singular > max(singular[0], 1e-12) * 1e-7)) if len(world) > 1 else 0
+        modes = rows[:rank].reshape(rank, *mean.shape)
+        return cls(mean, modes, singular[:rank] ** 2 / max(len(world) - 1, 1))
+
+    def __len__(self) -> int:
+        return len(self.variances)
+
+    def truncate(self, count: int) -> 'PointDistributionModel':
+        """The model of the first ``count`` modes."""
+        return PointDistributionModel(self.mean, self.modes[:count], self.variances[:count])
+
+    def coefficients(self, world: np.ndarray) -> np.ndarray:
+        """``[..., L]`` coefficients in standard deviations of ``[..., M, 3]`` world particles."""
+        scores = np.tensordot(world - self.mean, self.modes, axes=([-2, -1], [1, 2]))
+        return scores / np.sqrt(self.variances)
+
+    def instance(self, coefficients: np.ndarray) -> np.ndarray:
+        """``[..., M, 3]`` world particles of ``[..., L]`` coefficients (standard deviations)."""
+        return self.mean + np.tensordot(
+            coefficients * np.sqrt(self.variances), self.modes, axes=([-1], [0])
+        )
+
+    def project(self, world: np.ndarray) -> np.ndarray:
+        """The shape of the model's span nearest to ``world`` ``[..., M, 3]``."""
+        return self.instance(self.coefficients(world))
+
+    def save(self, path: Path) -> None:
+        """Writes ``mean``, ``modes``, ``variances`` as NPZ."""
+        np.savez_compressed(path, mean=self.mean, modes=self.modes, variances=self.variances)
+
+    @classmethod
+    def load(cls, path: Path) -> 'PointDistributionModel':
+        """Reads what :meth:`save` wrote; nothing in the file can execute.
+
+        Raises:
+            ShapeError: the file is missing or is not a model.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(arrays['mean'], arrays['modes'], arrays['variances'])
+        except (OSError, KeyError, ValueError) as error:
+            raise ShapeError(f'{path}: not a shape model ({error}); run build_pdm again') from error

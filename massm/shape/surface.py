@@ -1,0 +1,100 @@
+"""Surfaces: warping by particles, distances, and turning a mesh into a mask.
+
+Open3D is imported where it is used, so that particles can be predicted without it.
+"""
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from massm.structures import Grid, Mesh
+
+
+def warp_weights(vertices: np.ndarray, particles: np.ndarray) -> np.ndarray:
+    """The linear map from particles to the surface they carry.
+
+    Biharmonic splines (kernel r, linear part): the map is exact at the particles and for every
+    affine motion, and depends on the template alone, so warping a shape is one matrix product.
+
+    Args:
+        vertices: ``[V, 3]`` template vertices, mm.
+        particles: ``[M, 3]`` template particles, mm.
+
+    Returns:
+        ``[V, M]`` weights, rows summing to 1: warped vertices = weights @ particles.
+    """
+    scale = float(np.abs(particles - particles.mean(0)).max())
+    centre = particles.mean(0)
+    knots, points = (particles - centre) / scale, (vertices - centre) / scale
+    count = len(knots)
+    polynomial = np.column_stack([np.ones(count), knots])
+    system = np.zeros((count + 4, count + 4))
+    system[:count, :count] = cdist(knots, knots)
+    system[:count, count:] = polynomial
+    system[count:, :count] = polynomial.T
+    basis = np.column_stack([cdist(points, knots), np.ones(len(points)), points])
+    return np.linalg.solve(system, basis.T).T[:, :count]
+
+
+def surface_distance(points: np.ndarray, mesh: Mesh) -> np.ndarray:
+    """Unsigned distance of ``[N, 3]`` points (mm) to the triangles of ``mesh``: ``[N]``, mm."""
+    return np.linalg.norm(points - closest_points(points, mesh), axis=1)
+
+
+def closest_points(points: np.ndarray, mesh: Mesh) -> np.ndarray:
+    """The points of ``mesh`` nearest to ``[N, 3]`` points, mm."""
+    import open3d as o3d
+
+    # Open3D computes in float32: centring keeps sub-micrometre precision far from the origin.
+    centre = mesh.vertices.mean(0)
+    scene = _scene(mesh.with_vertices(mesh.vertices - centre))
+    query = o3d.core.Tensor((points - centre).astype(np.float32))
+    return scene.compute_closest_points(query)['points'].numpy().astype(np.float64) + centre
+
+
+def voxelise(mesh: Mesh, grid: Grid) -> np.ndarray:
+    """The voxels of ``grid`` whose centres lie inside the closed ``mesh`` (patient mm).
+
+    Returns:
+        ``grid.shape`` bool.
+    """
+    import open3d as o3d
+
+    mask = np.zeros(grid.shape, dtype=bool)
+    vertices_vox = grid.to_voxel(mesh.vertices)
+    low = np.maximum(np.floor(vertices_vox.min(0)).astype(int), 0)
+    high = np.minimum(np.ceil(vertices_vox.max(0)).astype(int) + 1, grid.shape)
+    if (high <= low).any():
+        return mask
+    axes = [np.arange(a, b) for a, b in zip(low, high, strict=True)]
+    query = np.stack(np.meshgrid(*axes, indexing='ij'), -1).astype(np.float32)
+    inside = _scene(mesh.with_vertices(vertices_vox)).compute_occupancy(o3d.core.Tensor(query))
+    mask[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = inside.numpy() > 0.5
+    return mask
+
+
+def _scene(mesh: Mesh):
+    import open3d as o3d
+
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(
+        o3d.core.Tensor(mesh.vertices.astype(np.float32)),
+        o3d.core.Tensor(mesh.faces.astype(np.uint32)),
+    )
+    return scene
+
+
+def folded_fraction(template: Mesh, warped: np.ndarray, target: Mesh) -> float:
+    """Share of the warped template's triangles that face against the target's nearest surface.
+
+    Args:
+        template: gives the triangles.
+        warped: ``[V, 3]`` its vertices on the subject, mm.
+        target: the subject's surface, mm.
+    """
+    import open3d as o3d
+
+    mesh = template.with_vertices(warped)
+    centres = mesh.vertices[mesh.faces].mean(1).astype(np.float32)
+    scene = _scene(target)
+    normals = scene.compute_closest_points(o3d.core.Tensor(centres))['primitive_normals'].numpy()
+    return float((np.einsum('ij,ij->i', mesh.face_vectors(), normals) < 0).mean())

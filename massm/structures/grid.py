@@ -1,0 +1,80 @@
+"""A voxel grid in the patient: its shape and its voxel-to-patient affine."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from massm.errors import ImageError
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Shape and affine of a volume.
+
+    Args:
+        shape: voxels along the three array axes.
+        affine: ``[4, 4]``, voxel index (centres are integers) to patient mm, RAS+.
+
+    Raises:
+        ImageError: the shape is not three positive integers or the affine is not invertible.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(n) for n in self.shape)
+        affine = np.array(self.affine, dtype=np.float64)
+        if len(shape) != 3 or min(shape) < 1:
+            raise ImageError(f'a grid needs three positive sizes, got {self.shape}')
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise ImageError('a grid needs a finite 4x4 affine; mend the file header')
+        if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            raise ImageError('the affine is singular (an axis has zero spacing); mend the header')
+        affine.setflags(write=False)
+        object.__setattr__(self, 'shape', shape)
+        object.__setattr__(self, 'affine', affine)
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """``[3]``, mm between neighbouring voxel centres along each array axis."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @property
+    def voxel_volume(self) -> float:
+        """Volume of a voxel, mm³."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    def to_patient(self, points_vox: np.ndarray) -> np.ndarray:
+        """``[..., 3]`` voxel indices to patient mm."""
+        return points_vox @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def to_voxel(self, points_mm: np.ndarray) -> np.ndarray:
+        """``[..., 3]`` patient mm to voxel indices."""
+        inverse = np.linalg.inv(self.affine)
+        return points_mm @ inverse[:3, :3].T + inverse[:3, 3]
+
+    def corners_mm(self) -> np.ndarray:
+        """``[8, 3]``, patient mm: outer corners of the field of view (voxel faces)."""
+        axes = [(-0.5, n - 0.5) for n in self.shape]
+        return self.to_patient(np.stack(np.meshgrid(*axes, indexing='ij'), -1).reshape(-1, 3))
+
+    def working(self, spacing: float) -> 'Grid':
+        """The RAS-aligned grid of isotropic ``spacing`` (mm) that covers this field of view.
+
+        An oblique scan is covered by its bounding box, so that the network always sees the
+        patient in the same pose.
+        """
+        corners = self.corners_mm()
+        low, high = corners.min(0), corners.max(0)
+        shape = np.maximum(1, np.round((high - low) / spacing)).astype(int)
+        origin = (low + high) / 2 - (shape - 1) / 2 * spacing
+        affine = np.diag([spacing, spacing, spacing, 1.0])
+        affine[:3, 3] = origin
+        return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+    def is_close(self, other: 'Grid', tolerance_mm: float = 0.01) -> bool:
+        """Whether both grids have one shape and corners that agree to ``tolerance_mm``."""
+        if self.shape != other.shape:
+            return False
+        return bool(np.abs(self.corners_mm() - other.corners_mm()).max() <= tolerance_mm)

@@ -1,0 +1,25 @@
+"""One subject's targets and predictions; mmengine moves it between devices."""
+
+from mmengine.structures import BaseDataElement
+
+
+class ShapeSample(BaseDataElement):
+    """Targets and predictions of one subject, ``K`` anatomies, ``M`` particles.
+
+    Meta: ``id``, ``anatomies`` (names), ``status`` (one ``AnatomyStatus`` value per anatomy),
+    ``spacing`` (mm), ``affine`` (``[4, 4]``, network voxel to patient mm), ``image_shape``
+    (voxels before padding).
+
+    Targets:
+        local_vox: ``[K, M, 3]`` local particles, voxels; zeros where ``has_shape`` is false.
+        world_mm: ``[K, M, 3]`` world particles, mm; zeros where ``has_shape`` is false.
+        boxes: ``[K, 6]`` centre and radius, voxels; zeros where ``has_box`` is false.
+        has_shape: ``[K]`` bool, particles exist and are whole.
+        has_box: ``[K]`` bool, a box exists (the anatomy is whole).
+        counted: ``[K]`` bool, the heat map's channel counts; false for truncated anatomies.
+        forcing_draw: ``[1]`` uniform in [0, 1); below the teacher-forcing probability this
+            subject's heads are fed with the truth.
+
+    Predictions: ``scores`` ``[K]``, ``pred_boxes`` ``[K, 6]`` (voxels), ``pred_local_vox``
+    ``[K, M, 3]`` (voxels), ``pred_world_mm`` ``[K, M, 3]`` (mm).
+    """
