@@ -21,12 +21,21 @@ def _allowed() -> list[Any]:
     dtypes = [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u1', 'b1')]
     return [
         HistoryBuffer,
+        (_buffer_statistic, 'builtins.getattr'),
         reconstruct._reconstruct,
         reconstruct.scalar,
         np.ndarray,
         np.dtype,
         *dtypes,
     ]
+
+
+def _buffer_statistic(owner: type, name: str) -> Callable:
+    """Stands in for the ``getattr`` by which log buffers name their statistics, and for nothing
+    else."""
+    if owner is not HistoryBuffer or name not in ('max', 'min', 'mean', 'current'):
+        raise CheckpointError(f'Unsupported attribute {name} of {owner}')
+    return getattr(owner, name)
 
 
 def load_checkpoint(path: str | Path, map_location: Any = 'cpu', trust: bool = False) -> dict:

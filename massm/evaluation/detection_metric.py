@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from massm.evaluation.summary import mean_over_anatomies
+from massm.evaluation.summary import Row, mean_over_anatomies
 from massm.registry import METRICS
 from massm.structures import AnatomyStatus, Boxes3D
 
@@ -26,20 +26,20 @@ class DetectionMetric(BaseMetric):
     def __init__(self, score_threshold: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.score_threshold = score_threshold
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Adds the rows of a batch."""
+        """Adds the rows of a batch, one entry per sample (mmengine counts on that)."""
         for sample in data_samples:
-            self.results += detection_rows(sample, self.score_threshold)
+            self.results.append(detection_rows(sample, self.score_threshold))
 
-    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[list[Row]]) -> dict[str, float]:
         """Totals of found, missed, false; means of the rest."""
-        self.rows = results
-        return mean_over_anatomies(results)
+        self.rows = [row for rows in results for row in rows]
+        return mean_over_anatomies(self.rows)
 
 
-def detection_rows(sample: dict, threshold: float) -> list[dict[str, Any]]:
+def detection_rows(sample: dict, threshold: float) -> list[Row]:
     """Rows of one sample with keys ``found``, ``missed``, ``false``, ``center_error_mm``,
     ``box_iou``; a key is left out where it says nothing."""
     predicted, true = Boxes3D(sample['pred_boxes'].cpu()), Boxes3D(sample['boxes'].cpu())

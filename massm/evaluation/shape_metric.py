@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from massm.evaluation.summary import mean_over_anatomies
+from massm.evaluation.summary import Row, mean_over_anatomies
 from massm.io.meshes import read_mesh
 from massm.io.nifti import read_mask
 from massm.io.templates import ShapeTemplate, read_template
 from massm.registry import METRICS
 from massm.shape.metrics import axis_rmse, dice, hausdorff95, mean_point_error
 from massm.shape.surface import surface_distance, voxelise, warp_weights
-from massm.structures import AnatomyStatus, Grid
+from massm.structures import Grid
 
 
 @METRICS.register_module()
@@ -29,22 +29,21 @@ class ShapeMetric(BaseMetric):
     def __init__(self, surfaces: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.surfaces = surfaces
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
         self._templates: list[ShapeTemplate] = []
         self._weights: list[np.ndarray] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Adds the rows of a batch."""
+        """Adds the rows of a batch, one entry per sample (mmengine counts on that)."""
         self._load_templates()
         for sample in data_samples:
-            for k in range(len(sample['anatomies'])):
-                if AnatomyStatus(sample['status'][k]).is_whole and bool(sample['has_shape'][k]):
-                    self.results.append(self._row(sample, k))
+            whole = [k for k, has in enumerate(sample['has_shape']) if bool(has)]
+            self.results.append([self._row(sample, k) for k in whole])
 
-    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[list[Row]]) -> dict[str, float]:
         """Means of the anatomies' means."""
-        self.rows = results
-        return mean_over_anatomies(results)
+        self.rows = [row for rows in results for row in rows]
+        return mean_over_anatomies(self.rows)
 
     def _load_templates(self) -> None:
         if self._templates:
@@ -57,7 +56,7 @@ class ShapeMetric(BaseMetric):
         if self.surfaces:
             self._weights = [warp_weights(t.mesh.vertices, t.local) for t in self._templates]
 
-    def _row(self, sample: dict, k: int) -> dict[str, Any]:
+    def _row(self, sample: dict, k: int) -> Row:
         grid = Grid(sample['image_shape'], sample['affine'])
         local = grid.to_patient(sample['pred_local_vox'][k].double().cpu().numpy())
         true = grid.to_patient(sample['local_vox'][k].double().cpu().numpy())

@@ -30,7 +30,9 @@ def write_mesh(path: Path, mesh: Mesh) -> None:
     """Writes a binary mesh in the format of the suffix."""
     import open3d as o3d
 
+    surface = mesh.to_open3d()
+    surface.compute_triangle_normals()
     with replacing(Path(path)) as temporary:
-        if not o3d.io.write_triangle_mesh(str(temporary), mesh.to_open3d(), print_progress=False):
+        if not o3d.io.write_triangle_mesh(str(temporary), surface, print_progress=False):
             raise ShapeError(f'{path}: cannot be written; check the suffix and the free space')
 

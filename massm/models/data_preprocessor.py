@@ -11,32 +11,39 @@ from massm.registry import MODELS
 
 @MODELS.register_module()
 class VolumePreprocessor(BaseDataPreprocessor):
-    """Clips to a window, scales it to [-1, 1] and pads each axis of the batch, at its far end,
-    with the window's lower edge to a multiple of ``size_divisor``.
+    """One channel per HU window, each clipped and scaled to [-1, 1]; pads each axis of the batch,
+    at its far end, as air (-1) to a multiple of ``size_divisor``.
 
     Args:
-        window: lowest and highest HU that matter.
+        windows: lowest and highest HU of each channel; several let a small network see lung and
+            soft tissue with contrast at once.
         size_divisor: the network's largest stride.
     """
 
     def __init__(
-        self, window: tuple[float, float] = (-1000.0, 1000.0), size_divisor: int = 32
+        self,
+        windows: tuple[tuple[float, float], ...] = ((-1000.0, 1000.0),),
+        size_divisor: int = 32,
     ) -> None:
         super().__init__()
-        self.window, self.size_divisor = window, size_divisor
+        self.windows, self.size_divisor = windows, size_divisor
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """``inputs``: list of ``[1, X, Y, Z]`` HU tensors, to ``[B, 1, X', Y', Z']``."""
+        """``inputs``: list of ``[1, X, Y, Z]`` HU tensors, to ``[B, C, X', Y', Z']``."""
         data = self.cast_data(data)
-        low, high = self.window
         volumes = [
-            2 * (v.float().clamp(low, high) - low) / (high - low) - 1 for v in data['inputs']
+            torch.cat([_scale(volume.float(), *window) for window in self.windows])
+            for volume in data['inputs']
         ]
         sizes = torch.tensor([v.shape[1:] for v in volumes])
         step = self.size_divisor
         padded = ((sizes.amax(0) + step - 1) // step * step).tolist()
         data['inputs'] = torch.stack([_pad(v, padded) for v in volumes])
         return data
+
+
+def _scale(volume: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    return 2 * (volume.clamp(low, high) - low) / (high - low) - 1
 
 
 def _pad(volume: torch.Tensor, size: list[int]) -> torch.Tensor:

@@ -60,13 +60,13 @@ class TemplateBank(nn.Module):
     def _set(self, k: int, template: ShapeTemplate) -> None:
         local = torch.as_tensor(template.local / self.spacing)
         self.local_vox[k] = local - (local.amin(0) + local.amax(0)) / 2
-        self.world_mm[k] = torch.as_tensor(template.world)
-        self.mean_world_mm[k] = torch.as_tensor(template.mean_world)
+        self.world_mm[k] = torch.tensor(template.world)
+        self.mean_world_mm[k] = torch.tensor(template.mean_world)
         device = self.world_mm.device
         own = {
-            f'vertices_{k}': torch.as_tensor(template.mesh.vertices, dtype=torch.float32),
-            f'faces_{k}': torch.as_tensor(template.mesh.faces, dtype=torch.int32),
-            f'local_mm_{k}': torch.as_tensor(template.local, dtype=torch.float32),
+            f'vertices_{k}': torch.tensor(template.mesh.vertices, dtype=torch.float32),
+            f'faces_{k}': torch.tensor(template.mesh.faces, dtype=torch.int32),
+            f'local_mm_{k}': torch.tensor(template.local, dtype=torch.float32),
         }
         for name, value in own.items():
             setattr(self, name, value.to(device))

@@ -35,4 +35,8 @@ test_dataloader = dict(
     collate_fn=dict(type='pseudo_collate'),
 )
 val_evaluator = [dict(type='DetectionMetric'), dict(type='ShapeMetric')]
-test_evaluator = [dict(type='DetectionMetric'), dict(type='ShapeMetric', surfaces=True)]
+test_evaluator = [
+    dict(type='DetectionMetric'),
+    dict(type='ShapeMetric', surfaces=True),
+    dict(type='PredictionStore'),
+]

@@ -26,8 +26,9 @@ from massm.shape.reconstruction import touches_edge
 from massm.structures import Grid, Mesh
 
 CANONICAL_SPACING = 3.0
-HALF_FIELD = np.array([178.0, 138.0, 158.0])
+HALF_FIELD = np.array([176.0, 122.0, 158.0])
 ABSENT_RATE = 0.05
+FIELD_SPREAD = np.array([14.0, 4.0, 14.0])
 CUT_RATES = {'top': 0.10, 'bottom': 0.14, 'left': 0.05}
 
 
@@ -98,8 +99,8 @@ def _write_subject(
 
 
 def _field_of_view(generator: np.random.Generator, spacing: float) -> Grid:
-    low = -HALF_FIELD - generator.uniform(0, 14, 3)
-    high = HALF_FIELD + generator.uniform(0, 14, 3)
+    low = -HALF_FIELD - generator.uniform(0, 1, 3) * FIELD_SPREAD
+    high = HALF_FIELD + generator.uniform(0, 1, 3) * FIELD_SPREAD
     if generator.random() < CUT_RATES['top']:
         high[2] = generator.uniform(75, 105)
     if generator.random() < CUT_RATES['bottom']:
@@ -154,7 +155,7 @@ def _table(grid: Grid) -> np.ndarray:
     fine = [np.linspace(-0.25, n - 0.75, 2 * n) for n in grid.shape]
     x = grid.affine[0, 0] * fine[0] + grid.affine[0, 3]
     y = grid.affine[1, 1] * fine[1] + grid.affine[1, 3]
-    slab = (np.abs(x)[:, None] < 165) & (np.abs(y + 142 - 0.0006 * x[:, None] ** 2) < 4)
+    slab = (np.abs(x)[:, None] < 165) & (np.abs(y + 127 - 0.0006 * x[:, None] ** 2) < 4)
     return np.broadcast_to(slab[:, :, None] * 700.0, tuple(2 * n for n in grid.shape))
 
 

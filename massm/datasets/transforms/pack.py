@@ -34,6 +34,7 @@ class PackShapeInputs(BaseTransform):
                 'status': [status.value for status in results['status']],
                 'affine': np.array(results['grid'].affine),
                 'image_shape': tuple(results['volume'].shape),
+                'image': results['image'],
                 'mesh': results.get('mesh'),
                 'mask': results.get('mask'),
             }

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
 from scipy.ndimage import zoom
 from scipy.spatial.transform import Rotation
@@ -36,10 +37,21 @@ class Warp:
 
     def backward(self, points: torch.Tensor) -> torch.Tensor:
         """Output voxels ``[N, 3]`` to the input voxels they show."""
-        linear = torch.as_tensor(self.linear, dtype=points.dtype)
-        center = torch.as_tensor(self.center, dtype=points.dtype)
-        shift = torch.as_tensor(self.shift, dtype=points.dtype)
-        return (points - center) @ linear.T + center + shift + self.bend_at(points)
+        return self._affine(points) + self.bend_at(points)
+
+    def backward_grid(self) -> torch.Tensor:
+        """:meth:`backward` of every output voxel at once: ``[X, Y, Z, 3]``."""
+        axes = [torch.arange(n, dtype=torch.float32) for n in self.shape]
+        moved = self._affine(torch.stack(torch.meshgrid(*axes, indexing='ij'), -1))
+        bend = F.interpolate(self.bend[None], self.shape, mode='trilinear', align_corners=True)
+        return moved + bend[0].permute(1, 2, 3, 0)
+
+    def _affine(self, points: torch.Tensor) -> torch.Tensor:
+        linear, center, shift = (
+            torch.as_tensor(part, dtype=points.dtype)
+            for part in (self.linear, self.center, self.shift)
+        )
+        return (points - center) @ linear.T + center + shift
 
     def forward(self, points: torch.Tensor, steps: int = 20) -> torch.Tensor:
         """Input voxels ``[N, 3]`` to where they appear: the inverse, by fixed-point iteration."""
@@ -93,9 +105,7 @@ class RandomWarp(BaseTransform):
     def apply(self, results: dict[str, Any], warp: Warp) -> dict[str, Any]:
         """Shows the volume through ``warp`` and moves the particles with it."""
         volume = torch.as_tensor(results['volume'])
-        axes = [torch.arange(n, dtype=torch.float32) for n in volume.shape]
-        points = torch.stack(torch.meshgrid(*axes, indexing='ij'), -1)
-        source = warp.backward(points.reshape(-1, 3)).view(1, *points.shape)
+        source = warp.backward_grid()[None]
         results['volume'] = sample_volume(volume[None, None], source)[0, 0].numpy()
         local = torch.as_tensor(results['local_vox'])
         moved = warp.forward(local.reshape(-1, 3)).view(local.shape).numpy()

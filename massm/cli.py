@@ -1,0 +1,65 @@
+"""The ``massm`` console script, and the frame around every command line."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from massm.errors import MassmError
+
+COMMANDS = {
+    'phantom': 'make_phantom',
+    'prepare': 'prepare_dataset',
+    'pdm': 'build_pdm',
+    'train': 'train',
+    'test': 'test',
+    'infer': 'infer',
+    'stats': 'shape_stats',
+}
+
+
+def run_command(module: str, argv: Sequence[str] | None = None) -> int:
+    """Parses ``argv`` for the command in ``massm.commands.MODULE`` and runs it.
+
+    Returns:
+        0, or 1 after a mistake of the user's, told in one sentence (``--debug``: the traceback).
+    """
+    command = importlib.import_module(f'massm.commands.{module}')
+    parser = argparse.ArgumentParser(
+        prog=f'{module}.py',
+        description=command.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    args = parser.parse_args(argv)
+    try:
+        return int(command.run(args) or 0)
+    except KeyboardInterrupt:
+        print('interrupted; finished files are whole, run again to go on', file=sys.stderr)
+        return 130
+    except (MassmError, OSError) as error:
+        if args.debug:
+            raise
+        print(f'error: {_sentence(error)}', file=sys.stderr)
+        return 1
+
+
+def tool(module: str) -> None:
+    """Runs a command and ends the process with its exit code (for ``tools/*.py``)."""
+    sys.exit(run_command(module))
+
+
+def main() -> None:
+    """``massm COMMAND ...``."""
+    parser = argparse.ArgumentParser(prog='massm', description='Anatomies, shapes, statistics.')
+    parser.add_argument('command', choices=sorted(COMMANDS))
+    args = parser.parse_args(sys.argv[1:2])
+    sys.exit(run_command(COMMANDS[args.command], sys.argv[2:]))
+
+
+def _sentence(error: Exception) -> str:
+    """The error's own words: an exception from a data-loading process carries its traceback, of
+    which the last line is what was said."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].split('Error: ', 1)[-1] if len(lines) > 1 else lines[0]

@@ -1,0 +1,4 @@
+"""The command lines, one a file: ``add_arguments(parser)`` and ``run(args)``.
+
+``tools/NAME.py`` and ``massm NAME`` are two doors to the same function.
+"""

@@ -1,0 +1,81 @@
+"""Turn CTs and label masks (TotalSegmentator layout) into a MASSM dataset.
+
+Example: python tools/prepare_dataset.py data/phantom_source data/phantom \\
+             --anatomies spleen heart_atrium_left --spacing 4
+Run again to do only what is missing or changed.
+"""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from massm.commands.progress import track
+from massm.datasets.prepare import (
+    PrepareOptions,
+    SubjectResult,
+    check_anatomies,
+    find_subjects,
+    prepare_subjects,
+    read_splits,
+    write_manifest,
+)
+from massm.errors import ConfigError
+from massm.structures import AnatomyStatus
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument('source', type=Path, help='folder of SUBJECT/ct.nii.gz, .../segmentations/')
+    parser.add_argument('out', type=Path, help='dataset folder to write')
+    parser.add_argument('--anatomies', nargs='+', required=True, help='mask names, in order')
+    parser.add_argument('--spacing', type=float, default=3.0, help='working spacing, mm')
+    parser.add_argument('--jobs', type=int, default=-1, help='processes (default: all cores)')
+    parser.add_argument('--seed', type=int, default=0, help='of the split without meta.csv')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepares; 1 when a subject had to be left out.
+
+    Raises:
+        ConfigError, DatasetError: nothing can be prepared.
+    """
+    if not 0.2 <= args.spacing <= 20:
+        raise ConfigError(f'--spacing is in mm, 0.2 to 20; got {args.spacing:g}')
+    options = PrepareOptions(tuple(dict.fromkeys(args.anatomies)), args.spacing)
+    folders = find_subjects(args.source)
+    check_anatomies(folders, options.anatomies)
+    splits = read_splits(args.source, [folder.name for folder in folders], args.seed)
+    results = list(
+        track(
+            prepare_subjects(folders, args.out, options, splits, args.jobs),
+            len(folders),
+            'prepare',
+        )
+    )
+    results.sort(key=lambda result: result.id)
+    _report(results, options)
+    write_manifest(args.out, options, results)
+    return int(any(result.failure for result in results))
+
+
+def _report(results: list[SubjectResult], options: PrepareOptions) -> None:
+    for remark in (remark for result in results for remark in result.remarks):
+        print(remark)
+    table = Table('anatomy', *(status.value for status in AnatomyStatus), title='status')
+    for name in options.anatomies:
+        counts = Counter(r.entry.anatomies[name].status for r in results if r.entry is not None)
+        table.add_row(name, *(str(counts[status]) for status in AnatomyStatus))
+    console = Console()
+    console.print(table)
+    done = sum(result.was_done for result in results)
+    splits = Counter(result.entry.split for result in results if result.entry is not None)
+    print(
+        f'{sum(splits.values())} subjects prepared ({done} unchanged since an earlier run): '
+        + ', '.join(f'{count} {split}' for split, count in sorted(splits.items()))
+    )
+    for result in results:
+        if result.failure:
+            print(f'left out: {result.id}: {result.failure}')

@@ -1,0 +1,28 @@
+"""Test a model: metrics table, cases.csv, metrics.json, predicted particles and figures.
+
+Example: python tools/test.py configs/massm_r18_phantom.py
+Without a checkpoint, the best one of the work dir is taken.
+"""
+
+import argparse
+import os
+
+from massm.apis.config import load_config
+from massm.apis.test import test
+from massm.commands.options import add_config, add_launcher, add_trust
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    add_config(parser)
+    parser.add_argument('checkpoint', nargs='?', help='default: the best of the work dir')
+    parser.add_argument('--work-dir', help='where training wrote (default work_dirs/CONFIG)')
+    add_launcher(parser)
+    add_trust(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Tests."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    config = load_config(args.config, args.cfg_options)
+    test(config, args.checkpoint, args.work_dir, args.launcher, args.trust_checkpoint)

@@ -1,0 +1,101 @@
+"""A tiny phantom cohort, prepared and in correspondence, shared by all tests."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from massm.cli import run_command
+from massm.datasets.phantom.anatomy import ANATOMIES
+from massm.structures import Mesh
+
+torch.set_num_threads(2)
+ROOT = Path(__file__).parents[1]
+TINY_PARTICLES, TINY_SPACING = 64, 8.0
+
+
+@pytest.fixture(scope='session')
+def real_data() -> Path:
+    folder = os.environ.get('MASSM_TEST_DATA')
+    if not folder:
+        pytest.skip('MASSM_TEST_DATA is unset: no folder of real scans')
+    return Path(folder)
+
+
+@pytest.fixture(scope='session')
+def tiny_source(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp('phantom')
+    command = [str(out), '--subjects', '9', '--spacing', '8', '--seed', '3']
+    assert run_command('make_phantom', command) == 0
+    return out
+
+
+@pytest.fixture(scope='session')
+def tiny_dataset(tiny_source, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp('dataset')
+    prepare = [str(tiny_source), str(out), '--spacing', '8', '--anatomies', *ANATOMIES]
+    assert run_command('prepare_dataset', prepare) == 0
+    assert run_command('build_pdm', [str(out), '--particles', str(TINY_PARTICLES)]) == 0
+    return out
+
+
+@pytest.fixture
+def tiny_config(tiny_dataset):
+    """The phantom config on the tiny dataset, with a network of a few channels."""
+    from massm.apis.config import load_config
+
+    def build(**options):
+        return load_config(
+            ROOT / 'configs/massm_r18_phantom.py',
+            {
+                'data_root': str(tiny_dataset),
+                'spacing': TINY_SPACING,
+                'num_particles': TINY_PARTICLES,
+                'model.backbone.base_channels': 8,
+                'model.neck.out_channels': 8,
+                'model.dense_head.feat_channels': 8,
+                'model.local_head.hidden_channels': (32,),
+                'train_dataloader.num_workers': 0,
+                'train_dataloader.persistent_workers': False,
+                'val_dataloader.num_workers': 0,
+                'val_dataloader.persistent_workers': False,
+                'test_dataloader.num_workers': 0,
+                'custom_hooks.2.steps': 20,
+                'log_level': 'WARNING',
+                **options,
+            },
+        )
+
+    return build
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def ball(radius: float = 20.0, steps: int = 24) -> Mesh:
+    """A closed sphere around the origin, normals outwards."""
+    import open3d as o3d
+
+    sphere = o3d.geometry.TriangleMesh.create_sphere(radius, steps)
+    return Mesh(np.asarray(sphere.vertices), np.asarray(sphere.triangles))
+
+
+@pytest.fixture
+def sphere() -> Mesh:
+    return ball()
+
+
+@pytest.fixture
+def blob() -> Mesh:
+    """A closed surface without symmetry: a bent egg with two bumps."""
+    mesh = ball()
+    x, y, z = (mesh.vertices / 20).T
+    bumps = 1 + 0.35 * np.exp(-6 * ((x - 0.7) ** 2 + (y - 0.6) ** 2 + z**2))
+    bumps += 0.25 * np.exp(-8 * ((x + 0.2) ** 2 + (y + 0.3) ** 2 + (z - 0.9) ** 2))
+    points = mesh.vertices * bumps[:, None] * (1.5, 1.0, 0.8)
+    points[:, 2] += 0.008 * points[:, 0] ** 2
+    return mesh.with_vertices(points)

@@ -1,0 +1,109 @@
+import gzip
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from massm.errors import ImageError, ShapeError
+from massm.io.atomic import replacing
+from massm.io.meshes import read_mesh, write_mesh
+from massm.io.nifti import map_volume, read_mask, read_volume, write_volume
+from massm.io.particles import read_particles, write_particles
+from massm.io.shapeworks import ProjectSubject, write_project
+from massm.structures import Grid
+
+
+def test_a_volume_comes_back_with_its_oblique_grid(tmp_path, rng):
+    affine = np.array([[-1.0, 0.2, 0, 5], [0.2, 2, 0, -7], [0, 0, 3, 11], [0, 0, 0, 1]])
+    data = rng.integers(-1000, 1000, (5, 6, 7)).astype(np.int16)
+    write_volume(tmp_path / 'a.nii.gz', data, Grid(data.shape, affine))
+    read, grid = read_volume(tmp_path / 'a.nii.gz')
+    assert np.array_equal(read, data) and np.allclose(grid.affine, affine, atol=1e-4)
+    write_volume(tmp_path / 'a.nii', data, grid)
+    assert np.array_equal(map_volume(tmp_path / 'a.nii'), data)
+
+
+@pytest.mark.parametrize('shape', [(4, 5, 6, 1), (4, 5, 6, 1, 1)])
+def test_trailing_singleton_axes_are_dropped(tmp_path, shape):
+    nibabel.save(nibabel.Nifti1Image(np.ones(shape, np.float32), np.eye(4)), tmp_path / 'a.nii.gz')
+    assert read_mask(tmp_path / 'a.nii.gz')[0].shape == (4, 5, 6)
+
+
+def _save(path, data, affine=None):
+    nibabel.save(nibabel.Nifti1Image(data, np.eye(4) if affine is None else affine), path)
+
+
+def _corrupt_gzip(path):
+    _save(path, np.random.default_rng(0).normal(size=(30, 30, 30)).astype(np.float32))
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def _not_finite(path):
+    data = np.zeros((3, 3, 3), np.float32)
+    data[1, 1, 1] = np.nan
+    _save(path, data)
+
+
+BAD = {
+    'no such file': lambda path: None,
+    'cannot be read': _corrupt_gzip,
+    'not 3D': lambda path: _save(path, np.zeros((3, 3, 3, 2), np.float32)),
+    'NaN or infinite': _not_finite,
+    'cannot be read as NIfTI': lambda path: path.write_bytes(gzip.compress(b'hello' * 100)),
+}
+
+
+@pytest.mark.parametrize('message', BAD)
+def test_bad_volumes_are_refused_in_one_sentence(tmp_path, message):
+    path = tmp_path / 'bad.nii.gz'
+    BAD[message](path)
+    with pytest.raises(ImageError, match=message) as caught:
+        read_volume(path)
+    assert 'bad.nii.gz' in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_particles_keep_a_micrometre_and_check_their_count(tmp_path, rng):
+    points = rng.normal(size=(20, 3)) * 300
+    write_particles(tmp_path / 'a.particles', points)
+    assert np.abs(read_particles(tmp_path / 'a.particles') - points).max() < 1e-5
+    with pytest.raises(ShapeError, match='20 particles, but 30 expected'):
+        read_particles(tmp_path / 'a.particles', 30)
+    (tmp_path / 'b.particles').write_text('1 2\n3 4\n')
+    with pytest.raises(ShapeError, match='x y z'):
+        read_particles(tmp_path / 'b.particles')
+
+
+def test_meshes_come_back(tmp_path, sphere):
+    for suffix in ('ply', 'stl', 'obj'):
+        write_mesh(tmp_path / f'a.{suffix}', sphere)
+        assert read_mesh(tmp_path / f'a.{suffix}').volume() == pytest.approx(sphere.volume(), 1e-4)
+    with pytest.raises(ShapeError, match='no such mesh'):
+        read_mesh(tmp_path / 'none.ply')
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_scraps(tmp_path):
+    target = tmp_path / 'a.txt'
+    target.write_text('old')
+    with pytest.raises(RuntimeError), replacing(target) as temporary:
+        temporary.write_text('half')
+        raise RuntimeError
+    assert [p.name for p in tmp_path.iterdir()] == ['a.txt'] and target.read_text() == 'old'
+
+
+def test_project_file_is_json_with_relative_paths(tmp_path):
+    subject = ProjectSubject('s', 'meshes/s.ply', 'local/s.particles', 'world/s.particles', np.eye(4))
+    write_project(tmp_path / 'p.swproj', [subject])
+    row = json.loads((tmp_path / 'p.swproj').read_text())['data'][0]
+    assert row['local_particles_1'] == 'local/s.particles'
+    assert len(row['alignment_1'].split()) == 16
+
+
+def test_shapeworks_alignment_takes_local_to_world(real_data):
+    """Golden: the shipped project pins the convention our exported projects follow."""
+    folder = real_data / 'left_atrium_shapeworks'
+    for row in json.loads((folder / 'left_atrium.swproj').read_text())['data']:
+        matrix = np.array(row['alignment_1'].split(), float).reshape(4, 4)
+        local = read_particles(folder / row['local_particles_1'])
+        world = read_particles(folder / row['world_particles_1'])
+        assert np.abs(local @ matrix[:3, :3].T + matrix[:3, 3] - world).max() < 2e-3

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from massm.shape.particles import farthest_points, spacing_variation
+from massm.shape.reconstruction import largest_component, mesh_from_mask, touches_edge
+from massm.shape.surface import (
+    closest_points,
+    folded_fraction,
+    surface_distance,
+    voxelise,
+    warp_weights,
+)
+from massm.structures import Grid
+
+
+def test_warp_is_exact_at_particles_and_for_affine_motions(sphere, rng):
+    chosen = farthest_points(sphere.vertices, 60)
+    particles = sphere.vertices[chosen]
+    weights = warp_weights(sphere.vertices, particles)
+    assert np.allclose(weights[chosen], np.eye(60), atol=1e-8)
+    linear, shift = rng.normal(size=(3, 3)), rng.normal(size=3) * 100
+    moved = weights @ (particles @ linear.T + shift)
+    assert np.allclose(moved, sphere.vertices @ linear.T + shift, atol=1e-6)
+
+
+def test_distance_to_a_sphere_is_known(sphere):
+    points = np.array([[40.0, 0, 0], [0, 0, 0], [0, 25, 0]])
+    assert surface_distance(points, sphere) == pytest.approx([20, 20, 5], abs=0.2)
+    far = sphere.with_vertices(sphere.vertices + 1000)
+    assert surface_distance(points + 1000, far) == pytest.approx([20, 20, 5], abs=0.2)
+    assert np.allclose(closest_points(sphere.vertices[:5], sphere), sphere.vertices[:5], atol=1e-5)
+
+
+@pytest.mark.parametrize('flip', [1, -1])
+def test_mask_of_a_mesh_has_its_volume_on_any_grid(sphere, flip):
+    affine = np.diag([flip * 1.5, 2.0, 1.0, 1.0])
+    affine[:3, 3] = (-flip * 30, -40, -25)
+    grid = Grid((41, 41, 51), affine)
+    mask = voxelise(sphere, grid)
+    assert mask.sum() * grid.voxel_volume == pytest.approx(sphere.volume(), rel=0.02)
+    mesh = mesh_from_mask(mask, grid)
+    assert mesh.volume() == pytest.approx(sphere.volume(), rel=0.03)
+    assert surface_distance(mesh.vertices, sphere).mean() < 0.3
+
+
+def test_a_mesh_outside_the_grid_gives_an_empty_mask(sphere):
+    assert not voxelise(sphere, Grid((5, 5, 5), np.diag([1.0, 1, 1, 1]) + 0)).sum() > 125
+    far = sphere.with_vertices(sphere.vertices + 500)
+    assert not voxelise(far, Grid((5, 5, 5), np.eye(4))).any()
+
+
+def test_folds_are_counted(sphere):
+    assert folded_fraction(sphere, sphere.vertices, sphere) == 0
+    inside_out = sphere.vertices * (-1, 1, 1)
+    assert folded_fraction(sphere, inside_out, sphere) > 0.9
+
+
+def test_largest_component_is_kept_and_the_rest_counted():
+    mask = np.zeros((10, 10, 10), bool)
+    mask[1:4, 1:4, 1:4] = True
+    mask[7:9, 7, 7] = True
+    kept, dropped = largest_component(mask)
+    assert kept.sum() == 27 and dropped == 2
+    assert not touches_edge(kept)
+    mask[0, 5, 5] = True
+    assert touches_edge(mask)
+
+
+def test_farthest_points_are_distinct_spread_and_move_with_the_shape(blob):
+    chosen = farthest_points(blob.vertices, 100)
+    assert len(set(chosen.tolist())) == 100
+    assert spacing_variation(blob.vertices[chosen]) < 0.2
+    assert np.array_equal(chosen, farthest_points(blob.vertices + 7, 100))

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from massm.errors import ImageError
+from massm.structures import Grid
+
+
+def oblique(shape=(20, 30, 25)) -> Grid:
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler('xyz', (12, -8, 20), degrees=True).as_matrix() @ np.diag(
+        [-1.5, 2.0, 3.0]
+    )
+    affine[:3, 3] = (10, -50, 200)
+    return Grid(shape, affine)
+
+
+def test_voxel_and_patient_are_inverse_on_an_oblique_mirrored_grid(rng):
+    grid, points = oblique(), rng.normal(size=(50, 3)) * 40
+    assert np.allclose(grid.to_voxel(grid.to_patient(points)), points)
+    assert np.allclose(grid.spacing, (1.5, 2, 3))
+
+
+def test_working_grid_covers_the_field_of_view_and_is_ras():
+    working = oblique().working(3.0)
+    corners = working.to_voxel(oblique().corners_mm())
+    assert (corners > -1).all() and (corners < np.array(working.shape)).all()
+    assert np.allclose(working.affine[:3, :3], 3 * np.eye(3))
+
+
+@pytest.mark.parametrize('flip', [(1, 1, 1), (-1, 1, 1), (-1, -1, 1), (1, -1, -1)])
+def test_working_grid_does_not_depend_on_axis_direction(flip):
+    affine, shape = np.diag([2.0, 3.0, 4.0, 1.0]), np.array([10, 12, 14])
+    plain = Grid(tuple(shape), affine)
+    turned = affine @ np.diag([*flip, 1])
+    turned[:3, 3] = affine[:3, :3] @ np.where(np.array(flip) < 0, shape - 1, 0)
+    assert plain.working(2.0).is_close(Grid(tuple(shape), turned).working(2.0))
+
+
+@pytest.mark.parametrize(
+    'shape, affine', [((0, 2, 2), np.eye(4)), ((2, 2, 2), np.zeros((4, 4))), ((2, 2), np.eye(4))]
+)
+def test_nonsense_is_refused(shape, affine):
+    with pytest.raises(ImageError):
+        Grid(shape, affine)

@@ -1,0 +1,69 @@
+# Sourced by quickstart.sh and run_tests.sh: moves to the repository and makes the environment.
+# make_environment EXTRAS, e.g. make_environment "" or make_environment "[tests]".
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+can_apt() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+fail() { echo "error: $1" >&2; exit 1; }
+
+# need WHAT PACKAGES...: installs Debian packages when root, else says how to.
+need() {
+  local what=$1; shift
+  if can_apt; then
+    echo "installing $what: $*"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"; } >/dev/null 2>&1 \
+      || fail "could not install $what; run: apt-get install $*"
+  else
+    fail "$what is missing; run: sudo apt-get install $*"
+  fi
+}
+
+check_python() {
+  PYTHON=${PYTHON:-python3}
+  command -v "$PYTHON" >/dev/null || need "Python" python3 python3-venv
+  "$PYTHON" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' \
+    || fail "Python 3.10 to 3.12 is needed, $PYTHON is $("$PYTHON" -V 2>&1); set PYTHON=/path/to/python3.11"
+}
+
+check_libraries() {
+  [ "$(uname -s)" = Linux ] || return 0
+  local missing="" known
+  known=$(/sbin/ldconfig -p 2>/dev/null || ldconfig -p)
+  grep -q 'libusb-1.0.so.0' <<<"$known" || missing="$missing libusb-1.0-0"
+  grep -q 'libGL.so.1' <<<"$known" || missing="$missing libgl1"
+  grep -q 'libgomp.so.1' <<<"$known" || missing="$missing libgomp1"
+  # shellcheck disable=SC2086
+  [ -z "$missing" ] || need "a system library of Open3D" $missing
+  command -v c++ >/dev/null || command -v g++ >/dev/null \
+    || echo "note: no C++ compiler found; should a package need building, run: sudo apt-get install g++"
+}
+
+activate() {
+  if [ -z "${VIRTUAL_ENV:-}" ] && [ -z "${CONDA_PREFIX:-}" ]; then
+    if [ ! -x .venv/bin/python ]; then
+      "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || need "the venv module" python3-venv
+      echo "making .venv"
+      "$PYTHON" -m venv .venv || fail "could not make .venv; run: sudo apt-get install python3-venv"
+    fi
+    # shellcheck disable=SC1091
+    . .venv/bin/activate
+  fi
+  PYTHON=python
+}
+
+make_environment() {
+  check_python
+  check_libraries
+  activate
+  local stamp
+  stamp="$1 $(cat setup.py pyproject.toml requirements/*.txt | sha256sum | cut -c1-16) $PWD"
+  local record
+  record="$(python -c 'import sys; print(sys.prefix)')/.massm-installed"
+  if ! grep -qxF "$stamp" "$record" 2>/dev/null || ! python -c 'import massm' 2>/dev/null; then
+    echo "installing packages (first run: a few minutes)"
+    python -m pip install -q --disable-pip-version-check -c requirements/constraints.txt -e ".$1" \
+      || fail "pip could not install the packages; the lines above say why"
+    echo "$stamp" >>"$record"
+  fi
+}
