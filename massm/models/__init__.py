@@ -8,6 +8,7 @@ from massm.models.losses.focal_regression import FocalRegressionLoss
 from massm.models.massm import MASSM
 from massm.models.necks.fpn3d import FPN3D
 from massm.models.roi_heads.local_pdm_head import LocalPDMHead
+from massm.models.roi_heads.particle_refine_head import ParticleRefineHead
 from massm.models.roi_heads.roi_pool_extractor import MultiLevelROIPool3D
 from massm.models.shape_vae.cvae import ShapeCVAE
 from massm.models.world_heads.cvae_world_head import CVAEWorldHead
@@ -22,6 +23,7 @@ __all__ = [
     'HeatmapFocalLoss',
     'LocalPDMHead',
     'MultiLevelROIPool3D',
+    'ParticleRefineHead',
     'ProcrustesWorldHead',
     'ResNet3D',
     'ShapeCVAE',

@@ -50,6 +50,7 @@ class MASSM(BaseModel):
         spacing: of the input volumes, mm.
         backbone, neck, dense_head, roi_extractor, local_head, world_head: configs; numbers that
             follow from the above (channels, K, M) are filled in here.
+        refine_head: config of a head that refines the local particles, or none (the paper).
         loss_weights: of ``L_h``, ``L_r``, ``L_o``, ``L_l``, ``L_w``; hooks may ramp them.
         template_root: dataset whose templates the model starts from; read before training.
 
@@ -69,6 +70,7 @@ class MASSM(BaseModel):
         local_head: dict,
         world_head: dict,
         loss_weights: dict[str, float],
+        refine_head: dict | None = None,
         template_root: str | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -99,6 +101,14 @@ class MASSM(BaseModel):
                 'num_particles': num_particles,
             }
         )
+        self.refine_head = refine_head and MODELS.build(
+            {
+                **refine_head,
+                'in_channels': channels,
+                'num_anatomies': count,
+                'num_particles': num_particles,
+            }
+        )
         self.world_head = MODELS.build(
             {**world_head, 'num_particles': num_particles, 'num_anatomies': count}
         )
@@ -125,7 +135,7 @@ class MASSM(BaseModel):
         """Predicts a preprocessed batch ``[B, 1, X, Y, Z]``; ``sizes`` ``[B, 3]`` before padding."""
         pyramid = self.neck(self.backbone(inputs))
         boxes, scores = self.dense_head.decode(self.dense_head(pyramid), sizes)
-        local = self._local(pyramid, boxes)
+        local = self._local(pyramid, boxes)[-1]
         world = self.world_head(local * self.spacing, self.templates.world_mm)
         return Prediction(boxes, scores, local, world)
 
@@ -140,10 +150,11 @@ class MASSM(BaseModel):
         boxes, _ = self.dense_head.decode(maps, sizes)
         forced = (truth.forcing_draw < self.teacher_forcing) & truth.has_shape
         boxes = torch.where(forced[..., None], truth.boxes, boxes.detach())
-        local = self._local(pyramid, boxes)
-        losses['L_l'] = self.local_head.loss(local, truth.local_vox, truth.has_shape)
+        rounds = self._local(pyramid, boxes)
+        per_round = [self.local_head.loss(r, truth.local_vox, truth.has_shape) for r in rounds]
+        losses['L_l'] = torch.stack(per_round).mean()
 
-        shown = torch.where(forced[..., None, None], truth.local_vox, local)
+        shown = torch.where(forced[..., None, None], truth.local_vox, rounds[-1])
         world = self.world_head(shown * self.spacing, self.templates.world_mm)
         losses['L_w'] = self.world_head.loss(
             world / self.spacing, truth.world_mm / self.spacing, truth.has_shape
@@ -151,9 +162,11 @@ class MASSM(BaseModel):
         weighted = {f'loss_{k}': self.loss_weights[k] * v for k, v in losses.items()}
         return {**weighted, **{f'raw/{k}': v.detach() for k, v in losses.items()}}
 
-    def _local(self, pyramid: list[Tensor], boxes: Tensor) -> Tensor:
+    def _local(self, pyramid: list[Tensor], boxes: Tensor) -> list[Tensor]:
+        """Local particles of the local head and after each round of refinement."""
         features = self.roi_extractor(pyramid, boxes)
-        return self.local_head(features, boxes, self.templates.local_vox)
+        local = self.local_head(features, boxes, self.templates.local_vox)
+        return [local, *(self.refine_head(pyramid, local) if self.refine_head else [])]
 
 
 def image_sizes(inputs: Tensor, data_samples: list[ShapeSample] | None) -> Tensor:

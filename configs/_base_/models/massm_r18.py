@@ -10,4 +10,5 @@ model = dict(
     dense_head=dict(feat_channels=32),
     roi_extractor=dict(mode='align'),
     local_head=dict(hidden_channels=(256, 256)),
+    refine_head=dict(type='ParticleRefineHead', reach=4.0, steps=2),
 )

@@ -1,0 +1,90 @@
+import json
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from massm.cli import run_command
+from massm.datasets.manifest import load_manifest
+from massm.io.particles import read_particles
+from massm.shape.pdm import PointDistributionModel
+
+ANATOMY = 'heart_ventricle_left'
+
+
+def test_particles_follow_the_true_correspondences(tiny_dataset, tiny_source):
+    """Every subject's particle against where the template's particle truly went: far better than
+    leaving the mean shape where it is, and within a voxel of 8 mm."""
+    shapes = tiny_dataset / 'shapes' / ANATOMY
+    template = json.loads((shapes / 'template.json').read_text())['subject']
+
+    def truth(subject):
+        return read_particles(tiny_source / subject / 'correspondences' / f'{ANATOMY}.particles')
+
+    chosen = read_particles(shapes / 'local' / f'{template}.particles')
+    _, vertex = cKDTree(truth(template)).query(chosen)
+    offset = chosen - truth(template)[vertex]
+    errors = []
+    for entry in load_manifest(tiny_dataset).subjects:
+        if entry.anatomies[ANATOMY].has_particles and entry.id != template:
+            found = read_particles(shapes / 'local' / f'{entry.id}.particles')
+            errors.append(np.linalg.norm(found - truth(entry.id)[vertex] - offset, axis=1).mean())
+    assert len(errors) >= 3 and np.mean(errors) < 8
+
+
+def test_world_particles_are_local_ones_moved_rigidly(tiny_dataset):
+    manifest = load_manifest(tiny_dataset)
+    count = 0
+    for subject in manifest.subjects:
+        for entry in subject.anatomies.values():
+            if not entry.has_particles:
+                continue
+            matrix = np.array(entry.patient_to_world)
+            local = read_particles(manifest.path(entry.local))
+            world = read_particles(manifest.path(entry.world))
+            assert np.abs(local @ matrix[:3, :3].T + matrix[:3, 3] - world).max() < 1e-4
+            assert np.linalg.norm(world.mean(0)) < 1e-3
+            count += 1
+    assert count > 30
+
+
+def test_only_training_shapes_make_the_model(tiny_dataset):
+    manifest = load_manifest(tiny_dataset)
+    train = [s for s in manifest.of_split('train') if s.anatomies[ANATOMY].has_particles]
+    world = np.stack([read_particles(manifest.path(s.anatomies[ANATOMY].world)) for s in train])
+    model = PointDistributionModel.load(tiny_dataset / 'shapes' / ANATOMY / 'pdm.npz')
+    assert np.allclose(model.mean, world.mean(0))
+    template = json.loads((tiny_dataset / 'shapes' / ANATOMY / 'template.json').read_text())
+    assert template['subject'] in {s.id for s in train}
+
+
+def test_a_second_run_changes_nothing(tiny_dataset):
+    files = sorted((tiny_dataset / 'shapes' / ANATOMY / 'local').glob('*.particles'))
+    before = [f.stat().st_mtime_ns for f in files]
+    command = [str(tiny_dataset), '--particles', '64', '--anatomies', ANATOMY]
+    assert run_command('build_pdm', command) == 0
+    assert before == [f.stat().st_mtime_ns for f in files]
+
+
+def test_statistics_and_project_are_written(tiny_dataset, tmp_path):
+    folder = tiny_dataset / 'shapes' / ANATOMY
+    stats = json.loads((folder / 'stats.json').read_text())
+    assert stats['compactness'][-1] > 0.999 and stats['train_shapes'] >= 3
+    worst = max(q['surface_distance_mm'] for q in stats['quality'].values())
+    assert worst < 2 and max(q['folded'] for q in stats['quality'].values()) < 0.05
+    project = json.loads((folder / 'project.swproj').read_text())
+    assert all((folder / row['world_particles_1']).is_file() for row in project['data'])
+    assert run_command('shape_stats', [str(folder), '--out', str(tmp_path / 's.json')]) == 0
+    assert set(json.loads((tmp_path / 's.json').read_text())) == {
+        'compactness',
+        'generalization',
+        'specificity',
+    }
+
+
+def test_mistakes_are_named(tiny_dataset, tmp_path, capsys):
+    assert run_command('build_pdm', [str(tmp_path)]) == 1
+    assert 'dataset.json: no such file' in capsys.readouterr().err
+    assert run_command('build_pdm', [str(tiny_dataset), '--anatomies', 'liver']) == 1
+    assert 'has no liver' in capsys.readouterr().err
+    assert run_command('shape_stats', [str(tmp_path)]) == 1
+    assert 'no .particles file' in capsys.readouterr().err

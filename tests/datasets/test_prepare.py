@@ -1,0 +1,182 @@
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+
+from massm.cli import run_command
+from massm.datasets.manifest import load_manifest
+from massm.datasets.resample import resample
+from massm.io.meshes import read_mesh
+from massm.io.nifti import read_mask, read_volume
+from massm.shape.surface import surface_distance
+from massm.structures import AnatomyStatus, Grid
+
+SHAPE = (40, 44, 36)
+
+
+def save(path, data, affine):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(data, affine), path)
+
+
+def ellipsoid(center=(20, 22, 18), radii=(9, 7, 6)):
+    index = np.stack(np.indices(SHAPE), -1)
+    return ((((index - center) / radii) ** 2).sum(-1) <= 1).astype(np.uint8)
+
+
+def write_subject(folder, affine, order=None, mask=None):
+    """A CT and a mask of an organ, stored in the array order of ``order`` (nibabel codes)."""
+    mask = ellipsoid() if mask is None else mask
+    ct = np.where(mask, 100, -900).astype(np.int16)
+    for name, data in (('ct', ct), ('segmentations/organ', mask)):
+        image = nibabel.Nifti1Image(data, affine)
+        if order is not None:
+            start = nibabel.orientations.io_orientation(affine)
+            goal = nibabel.orientations.axcodes2ornt(order)
+            image = image.as_reoriented(nibabel.orientations.ornt_transform(start, goal))
+        path = folder / f'{name}.nii.gz'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(image, path)
+
+
+def prepare(source, out, *more):
+    return run_command(
+        'prepare_dataset', [str(source), str(out), '--anatomies', 'organ', '--jobs', '1', *more]
+    )
+
+
+AFFINE = np.array([[2.0, 0, 0, -30], [0, 1.5, 0, 15], [0, 0, 3, 400], [0, 0, 0, 1]])
+
+
+def test_axis_order_and_direction_change_nothing_in_the_patient(tmp_path):
+    orders = ['RAS', 'LPS', 'PIR', 'SAL', 'ILA']
+    for order in orders:
+        write_subject(tmp_path / 'src' / order, AFFINE, order)
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
+    reference = read_mesh(tmp_path / 'out/shapes/organ/meshes/RAS.ply')
+    image, grid = read_volume(tmp_path / 'out/images/RAS.nii')
+    for order in orders[1:]:
+        mesh = read_mesh(tmp_path / f'out/shapes/organ/meshes/{order}.ply')
+        assert mesh.volume() > 0
+        assert surface_distance(mesh.vertices, reference).max() < 0.25
+        other, other_grid = read_volume(tmp_path / f'out/images/{order}.nii')
+        assert other_grid.is_close(grid) and np.abs(other - image).max() <= 1
+
+
+def test_an_oblique_scan_lands_where_the_patient_is(tmp_path):
+    from scipy.spatial.transform import Rotation
+
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler('xyz', (10, 15, -20), degrees=True).as_matrix()
+    write_subject(tmp_path / 'src/a', turn @ AFFINE)
+    assert prepare(tmp_path / 'src', tmp_path / 'out', '--spacing', '2') == 0
+    mesh = read_mesh(tmp_path / 'out/shapes/organ/meshes/a.ply')
+    center = (turn @ AFFINE @ [20, 22, 18, 1])[:3]
+    assert np.linalg.norm(mesh.vertices.mean(0) - center) < 0.5
+    mask, grid = read_mask(tmp_path / 'out/masks/organ/a.nii.gz')
+    assert np.linalg.norm(grid.to_patient(np.argwhere(mask).mean(0)) - center) < 0.5
+    assert mask.sum() * 8 == pytest.approx(ellipsoid().sum() * 9, rel=0.05)
+
+
+@pytest.mark.parametrize('dtype', [np.int32, np.float32, np.uint8, np.float64])
+def test_number_types_and_a_fourth_axis(tmp_path, dtype):
+    mask = ellipsoid()
+    save(tmp_path / 'src/a/ct.nii.gz', (mask * 100).astype(dtype)[..., None], AFFINE)
+    save(tmp_path / 'src/a/segmentations/organ.nii.gz', mask.astype(dtype)[..., None], AFFINE)
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
+    assert load_manifest(tmp_path / 'out').subjects[0].anatomies['organ'].status.is_whole
+
+
+def test_statuses_components_and_resuming(tmp_path, capsys):
+    cut, two = np.zeros(SHAPE, np.uint8), ellipsoid()
+    cut[0:6, 10:20, 10:20] = 1
+    two[36:38, 40, 30] = 1
+    write_subject(tmp_path / 'src/cut', AFFINE, mask=cut)
+    write_subject(tmp_path / 'src/two', AFFINE, mask=two)
+    write_subject(tmp_path / 'src/empty', AFFINE, mask=np.zeros(SHAPE, np.uint8))
+    write_subject(tmp_path / 'src/gone', AFFINE)
+    (tmp_path / 'src/gone/segmentations/organ.nii.gz').unlink()
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
+    printed = capsys.readouterr().out
+    assert 'two/organ: 2 voxels off the largest part left out' in printed
+    statuses = {s.id: s.anatomies['organ'].status for s in load_manifest(tmp_path / 'out').subjects}
+    assert statuses == {
+        'cut': AnatomyStatus.TRUNCATED,
+        'two': AnatomyStatus.OK,
+        'empty': AnatomyStatus.EMPTY,
+        'gone': AnatomyStatus.ABSENT,
+    }
+    image = tmp_path / 'out/images/cut.nii'
+    before = image.stat().st_mtime_ns
+    write_subject(tmp_path / 'src/two', AFFINE)
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
+    assert '(3 unchanged since an earlier run)' in capsys.readouterr().out
+    assert image.stat().st_mtime_ns == before
+
+
+def test_a_broken_subject_is_named_and_the_rest_goes_on(tmp_path, capsys):
+    write_subject(tmp_path / 'src/good', AFFINE)
+    write_subject(tmp_path / 'src/moved', AFFINE)
+    shifted = AFFINE.copy()
+    shifted[0, 3] += 10
+    save(tmp_path / 'src/moved/segmentations/organ.nii.gz', ellipsoid(), shifted)
+    write_subject(tmp_path / 'src/short', AFFINE)
+    ct = tmp_path / 'src/short/ct.nii.gz'
+    ct.write_bytes(ct.read_bytes()[:200])
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 1
+    printed = capsys.readouterr().out
+    assert 'left out: moved' in printed and 'resample the mask' in printed
+    assert 'left out: short' in printed and 'cannot be read' in printed
+    assert [s.id for s in load_manifest(tmp_path / 'out').subjects] == ['good']
+
+
+@pytest.mark.parametrize(
+    'source, more, message',
+    [
+        ('nowhere', [], 'no such folder'),
+        ('src', ['--anatomies', 'liver'], 'no subject has a mask of liver'),
+        ('src', ['--spacing', '0'], '--spacing is in mm'),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_1(tmp_path, capsys, source, more, message):
+    write_subject(tmp_path / 'src/a', AFFINE)
+    assert prepare(tmp_path / source, tmp_path / 'out', *more) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count('\n') == 1
+    assert not (tmp_path / 'out/dataset.json').exists()
+
+
+def test_splits_come_from_meta_and_must_be_known(tmp_path, capsys):
+    for name in 'ab':
+        write_subject(tmp_path / f'src/{name}', AFFINE)
+    (tmp_path / 'src/meta.csv').write_text('image_id;split\na;train\nb;test\n')
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
+    assert {s.id: s.split for s in load_manifest(tmp_path / 'out').subjects} == {'a': 'train', 'b': 'test'}
+    (tmp_path / 'src/meta.csv').write_text('image_id;split\na;train\n')
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 1
+    assert 'subject b has split None' in capsys.readouterr().err
+
+
+def test_resampling_keeps_a_linear_field_and_fills_outside():
+    grid = Grid((20, 20, 20), np.diag([2.0, 2, 2, 1]))
+    ramp = grid.to_patient(np.stack(np.indices(grid.shape), -1).astype(float))[..., 0]
+    target = Grid((10, 8, 8), np.diag([1.3, 1.3, 1.3, 1]) + np.eye(4, k=3) * 9)
+    seen = resample(ramp, grid, target)
+    expected = target.to_patient(np.stack(np.indices(target.shape), -1).astype(float))[..., 0]
+    assert np.allclose(seen, expected, atol=1e-3)
+    far = Grid((3, 3, 3), np.diag([1.0, 1, 1, 1]) + np.eye(4, k=3) * 900)
+    assert (resample(ramp, grid, far) == -1024).all()
+
+
+def test_real_cohort_spleen_is_truncated(real_data, tmp_path):
+    for name in ('s0000', 's0001', 's0009'):
+        shutil.copytree(real_data / 'ct_cohort' / name, tmp_path / 'src' / name)
+    (tmp_path / 'src/meta.csv').write_text(
+        'image_id;split\ns0000;train\ns0001;train\ns0009;test\n'
+    )
+    command = [str(tmp_path / 'src'), str(tmp_path / 'out'), '--anatomies', 'spleen', 'kidney_left']
+    assert run_command('prepare_dataset', command) == 0
+    for subject in load_manifest(tmp_path / 'out').subjects:
+        assert subject.anatomies['spleen'].status is AnatomyStatus.TRUNCATED
+        assert subject.anatomies['kidney_left'].status is AnatomyStatus.OK

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+import torch
+
+from massm.datasets.transforms import (
+    PackShapeInputs,
+    RandomFieldOfView,
+    RandomFlip,
+    RandomIntensity,
+    RandomWarp,
+)
+from massm.errors import ConfigError
+from massm.structures import AnatomyStatus, Grid
+
+NAMES = ['kidney_left', 'kidney_right', 'sacrum']
+
+
+def sample(seed=0, shape=(40, 36, 44)):
+    """A volume with a small bright ball at every particle of two anatomies."""
+    generator = np.random.default_rng(seed)
+    local = generator.uniform(12, 24, (3, 6, 3)).astype(np.float32)
+    local[2] = 0
+    volume = np.zeros(shape, np.float32)
+    index = np.stack(np.indices(shape), -1)
+    for point in local[:2].reshape(-1, 3):
+        volume += np.exp(-0.5 * ((index - point) ** 2).sum(-1) / 1.2**2)
+    return {
+        'id': 'a',
+        'image': 'a.nii',
+        'anatomies': NAMES,
+        'spacing': 3.0,
+        'volume': volume.astype(np.float32),
+        'grid': Grid(shape, np.diag([3.0, 3, 3, 1])),
+        'local_vox': local,
+        'has_shape': np.array([True, True, False]),
+        'counted': np.array([True, True, True]),
+        'status': [AnatomyStatus.OK, AnatomyStatus.OK, AnatomyStatus.ABSENT],
+        'template_world': generator.normal(size=(3, 6, 3)),
+        'rng': np.random.default_rng(seed),
+    }
+
+
+def brightness(results, k):
+    """Mean value of the volume at the particles of anatomy k."""
+    points = torch.as_tensor(results['local_vox'][k]).view(1, -1, 1, 1, 3)
+    from massm.ops import sample_volume
+
+    return float(sample_volume(torch.as_tensor(results['volume'])[None, None], points).mean())
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_volume_and_particles_move_together(seed):
+    before = sample(seed)
+    want = [brightness(before, k) for k in (0, 1)]
+    after = RandomWarp(rotation=10, scale=0.1, translation=2, bend=1.0, bend_spacing=12, prob=1)(
+        sample(seed)
+    )
+    moved = np.abs(after['local_vox'][0] - before['local_vox'][0]).max()
+    for k in (0, 1):
+        if after['has_shape'][k]:
+            assert moved > 1 and brightness(after, k) > 0.8 * want[k]
+
+
+def test_forward_inverts_backward_and_the_grid_agrees(rng):
+    warp = RandomWarp(bend=1.5).sample(rng, (40, 36, 44))
+    points = torch.rand(100, 3) * torch.tensor([39.0, 35, 43])
+    assert torch.allclose(warp.backward(warp.forward(points)), points, atol=1e-2)
+    dense = warp.backward_grid()
+    index = torch.tensor([[3, 4, 5], [39, 35, 43], [20, 0, 7]])
+    at_index = dense[index[:, 0], index[:, 1], index[:, 2]]
+    assert torch.allclose(at_index, warp.backward(index.float()), atol=1e-3)
+
+
+def test_what_leaves_the_field_of_view_is_truncated_not_learnt():
+    results = sample()
+    cut = RandomFieldOfView().apply(results, np.array([18, 0, 0]), np.array([40, 36, 44]))
+    assert cut['volume'].shape == (22, 36, 44)
+    assert not cut['has_shape'][:2].any() and not cut['counted'][:2].any()
+    assert cut['counted'][2]
+
+
+def test_a_crop_that_cuts_nothing_moves_nothing_in_the_image():
+    before = sample()
+    want = brightness(before, 0)
+    cut = RandomFieldOfView().apply(sample(), np.array([4, 3, 2]), np.array([36, 34, 42]))
+    assert cut['has_shape'][0] and brightness(cut, 0) == pytest.approx(want, abs=1e-5)
+
+
+def test_flip_swaps_left_and_right_or_is_refused():
+    flip = RandomFlip(pairs=[NAMES[:2]], midline=['sacrum'], prob=1)
+    before, after = sample(), flip(sample())
+    mirrored = before['local_vox'][0].copy()
+    mirrored[:, 0] = 39 - mirrored[:, 0]
+    assert np.allclose(after['local_vox'][1], mirrored)
+    assert brightness(after, 1) == pytest.approx(brightness(before, 0), abs=1e-5)
+    packed = PackShapeInputs()(after)['data_samples']
+    assert packed.has_box[:2].all() and not packed.has_shape.any()
+    with pytest.raises(ConfigError, match='kidney_left has no mirror image'):
+        RandomFlip(midline=['sacrum'], prob=1)(sample())
+
+
+def test_intensity_depends_on_the_samples_generator_alone():
+    step = RandomIntensity(prob=1)
+    a, b = step(sample(1)), step(sample(1))
+    assert np.array_equal(a['volume'], b['volume'])
+    assert not np.array_equal(a['volume'], sample(1)['volume'])
+
+
+def test_packed_boxes_and_world_particles_fit_the_local_ones():
+    results = sample()
+    packed = PackShapeInputs()(results)
+    targets = packed['data_samples']
+    assert packed['inputs'].shape == (1, 40, 36, 44)
+    low, high = results['local_vox'][0].min(0), results['local_vox'][0].max(0)
+    assert np.allclose(targets.boxes[0], np.concatenate([(low + high) / 2, (high - low) / 2]))
+    assert targets.boxes[2].abs().sum() == 0 and targets.world_mm[2].abs().sum() == 0
+    world = targets.world_mm[0].double()
+    local = torch.as_tensor(results['local_vox'][0]).double() * 3
+    assert torch.allclose(torch.cdist(world, world), torch.cdist(local, local), atol=1e-3)
+    assert torch.allclose(
+        world.mean(0), torch.as_tensor(results['template_world'][0]).mean(0), atol=1e-4
+    )
