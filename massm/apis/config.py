@@ -1,5 +1,6 @@
 """Loading a config and handing its shared settings to the parts that need them."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     """
     if not Path(path).is_file():
         raise ConfigError(f'{path}: no such config; see configs/ for what there is')
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # so that custom_imports finds projects/
     try:
         config = Config.fromfile(str(path))
     except (SyntaxError, OSError, KeyError, TypeError, NameError, AttributeError) as error:

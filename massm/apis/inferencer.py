@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 
 from massm.apis.results import InferenceResult, ShapeResult
-from massm.apis.test import check_fits
+from massm.apis.test import check_fits, check_weights
 from massm.datasets.resample import resample
 from massm.engine.checkpoint import register_safe_loader
 from massm.errors import CheckpointError
@@ -45,8 +45,7 @@ class MASSMInferencer(BaseInferencer):
         trust_checkpoint: bool = False,
     ) -> None:
         register_safe_loader(trust_checkpoint)
-        check_fits(config, checkpoint, trust_checkpoint)
-        self.score_threshold = score_threshold
+        self.score_threshold, self.trust_checkpoint = score_threshold, trust_checkpoint
         super().__init__(config, checkpoint, device, scope='massm', show_progress=False)
         if not self.model.templates.is_filled:
             raise CheckpointError(f'{checkpoint}: brings no templates; train it again')
@@ -54,7 +53,9 @@ class MASSMInferencer(BaseInferencer):
 
     def _init_model(self, cfg: Config, weights: str, device: str = 'cpu') -> torch.nn.Module:
         model = MODELS.build(cfg.model)
-        self._load_weights_to_model(model, check_fits(cfg, weights), cfg)
+        stored = check_fits(cfg, weights, self.trust_checkpoint)
+        check_weights(model, stored, weights)
+        self._load_weights_to_model(model, stored, cfg)
         return model.to(device).eval()
 
     def _init_pipeline(self, cfg: Config) -> Any:

@@ -6,8 +6,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
@@ -85,8 +87,10 @@ def test(
     config.work_dir = resolve_work_dir(config, work_dir)
     config.load_from = checkpoint or str(find_checkpoint(Path(config.work_dir)))
     make_writable(Path(config.work_dir))
-    check_fits(config, config.load_from, trust_checkpoint)
+    stored = check_fits(config, config.load_from, trust_checkpoint)
     runner = Runner.from_cfg(config)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    check_weights(model, stored, config.load_from)
     runner.test()
     metrics = runner.test_evaluator.metrics
     rows = merge_rows(*(m.rows for m in metrics if hasattr(m, 'rows')))
@@ -132,6 +136,22 @@ def check_fits(config: Config, path: str, trust: bool = False) -> dict:
                 'use the config it was trained with'
             )
     return checkpoint
+
+
+def check_weights(model: torch.nn.Module, checkpoint: dict, path: str) -> None:
+    """Refuses weights that do not fill the model; mmengine would only warn.
+
+    Raises:
+        CheckpointError: a weight is missing or of another shape.
+    """
+    stored = checkpoint['state_dict']
+    own = {k: v for k, v in model.state_dict().items() if not k.startswith('templates.')}
+    wrong = [k for k, v in own.items() if k not in stored or stored[k].shape != v.shape]
+    if wrong:
+        raise CheckpointError(
+            f'{path}: was trained with another network ({len(wrong)} weights do not fit, first '
+            f'{wrong[0]}); use the config it was trained with'
+        )
 
 
 def summarise(rows: list[Row]) -> dict[str, dict]:

@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from massm.errors import ConfigError
+from massm.models.losses.reduce import mean_over_processes
 from massm.models.template_bank import TemplateBank
 from massm.registry import MODELS
 from massm.structures.shape_sample import ShapeSample
@@ -161,6 +162,13 @@ class MASSM(BaseModel):
         )
         weighted = {f'loss_{k}': self.loss_weights[k] * v for k, v in losses.items()}
         return {**weighted, **{f'raw/{k}': v.detach() for k, v in losses.items()}}
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum to be differentiated, and the values to log: means over all processes, so that
+        a log shows the global batch."""
+        total, values = super().parse_losses(losses)
+        shared = mean_over_processes(torch.stack([v.detach() for v in values.values()]))
+        return total, dict(zip(values, shared, strict=True))
 
     def _local(self, pyramid: list[Tensor], boxes: Tensor) -> list[Tensor]:
         """Local particles of the local head and after each round of refinement."""

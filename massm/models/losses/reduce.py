@@ -1,4 +1,4 @@
-"""Normalisers that agree over processes."""
+"""Numbers that agree over processes."""
 
 from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
@@ -10,6 +10,12 @@ def mean_over_ranks(count: Tensor) -> Tensor:
     Gradients are averaged over ranks, so dividing each rank's sum by this mean gives the loss one
     process would have with the whole batch.
     """
-    total = count.detach().clone().float()
+    world_size = get_world_size()
+    return (world_size * mean_over_processes(count.float())).clamp(min=1.0) / world_size
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """The mean of every process's ``values``, without gradient."""
+    total = values.detach().clone()
     all_reduce(total)
-    return total.clamp(min=1.0) / get_world_size()
+    return total / get_world_size()

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from massm.apis.config import load_config
+from massm.errors import ConfigError
+from massm.registry import MODELS
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted([*ROOT.glob('configs/*.py'), *ROOT.glob('projects/*/configs/*.py')])
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_every_config_builds(path):
+    init_default_scope('massm')
+    config = load_config(path)
+    model = MODELS.build(config.model)
+    assert model.anatomies == list(config.anatomies)
+    assert model.templates.local_vox.shape == (len(config.anatomies), config.num_particles, 3)
+
+
+def test_a_setting_changed_once_reaches_every_part():
+    init_default_scope('massm')
+    options = {'anatomies': ['spleen', 'liver'], 'num_particles': 32, 'data_root': 'elsewhere'}
+    config = load_config(ROOT / 'configs/massm_r18_totalseg.py', options)
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        assert loader.dataset.anatomies == ['spleen', 'liver']
+        assert (loader.dataset.num_particles, loader.dataset.data_root) == (32, 'elsewhere')
+    model = MODELS.build(config.model)
+    assert model.dense_head.heatmap[-1].out_channels == 2
+    assert model.local_head.mlp[-1].out_features == 96
+
+
+def test_the_world_head_is_a_choice_of_the_config():
+    init_default_scope('massm')
+    options = {'model.world_head': {'_delete_': True, 'type': 'ProcrustesWorldHead'}}
+    config = load_config(ROOT / 'configs/massm_r18_phantom.py', options)
+    assert type(MODELS.build(config.model).world_head).__name__ == 'ProcrustesWorldHead'
+
+
+def test_the_whole_network_shows_its_shapes():
+    init_default_scope('massm')
+    options = {'num_particles': 32, 'model.backbone.base_channels': 8}
+    model = MODELS.build(load_config(ROOT / 'configs/massm_r18_abdomen.py', options).model).eval()
+    with torch.no_grad():
+        out = model(torch.randn(2, 3, 64, 32, 96))
+    assert out.boxes.shape == (2, 12, 6) and out.scores.shape == (2, 12)
+    assert out.local_vox.shape == out.world_mm.shape == (2, 12, 32, 3)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('spacing = 3.0', 'sets no anatomies'),
+        ('this is not python', 'cannot be read'),
+        (None, 'no such config'),
+    ],
+)
+def test_broken_configs_are_named(tmp_path, text, message):
+    path = tmp_path / 'broken.py'
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+def test_anatomies_must_be_distinct():
+    with pytest.raises(ConfigError, match='distinct'):
+        load_config(ROOT / 'configs/massm_r18_phantom.py', {'anatomies': ['a', 'a']})

@@ -1,0 +1,237 @@
+"""Runs of the real training loop on the tiny dataset."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from massm.apis.test import test as run_test
+from massm.apis.train import train
+from massm.cli import run_command
+from massm.engine.checkpoint import load_checkpoint
+from massm.errors import CheckpointError, ConfigError
+from tests.conftest import ROOT, TINY_PARTICLES
+
+
+def weights(folder, epoch):
+    return load_checkpoint(folder / f'epoch_{epoch}.pth')['state_dict']
+
+
+def test_resuming_equals_never_having_stopped_bit_for_bit(tiny_config, tmp_path):
+    options = {
+        'train_cfg.val_interval': 10,
+        'default_hooks.checkpoint.save_best': None,
+        'default_hooks.checkpoint.max_keep_ckpts': -1,
+        'param_scheduler.1.T_max': 4,
+        'train_cfg.max_epochs': 4,
+    }
+    train(tiny_config(**options), str(tmp_path / 'straight'))
+    train(tiny_config(**{**options, 'train_cfg.max_epochs': 2}), str(tmp_path / 'halves'))
+    train(tiny_config(**options), str(tmp_path / 'halves'), resume=True)
+    straight, halves = weights(tmp_path / 'straight', 4), weights(tmp_path / 'halves', 4)
+    assert straight.keys() == halves.keys()
+    assert all(torch.equal(straight[k], halves[k]) for k in straight)
+    assert not torch.equal(
+        straight['backbone.conv1.weight'],
+        weights(tmp_path / 'straight', 2)['backbone.conv1.weight'],
+    )
+
+
+def _logged_losses(folder):
+    log = next(folder.glob('2*/vis_data/scalars.json'))
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return [row['loss'] for row in rows if 'loss' in row]
+
+
+def test_two_processes_equal_one_with_the_same_global_batch(tiny_dataset, tmp_path):
+    """dist_train.sh with gloo against a single process: the same losses, step by step, and the
+    same weights at the end (to float32 accumulation)."""
+    common = [
+        f'data_root={tiny_dataset}',
+        'spacing=8.0',
+        f'num_particles={TINY_PARTICLES}',
+        'model.backbone.base_channels=8',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        'model.data_preprocessor.size_divisor=64',
+        'val_cfg=None',
+        'val_dataloader=None',
+        'val_evaluator=None',
+        'default_hooks.checkpoint.save_best=None',
+        'default_hooks.logger.interval=1',
+        'log_processor.window_size=1',
+        'train_cfg.max_epochs=2',
+        'custom_hooks.2.steps=5',
+        'env_cfg.dist_cfg.backend=gloo',
+        'optim_wrapper.optimizer.fused=False',
+    ]
+    config = str(ROOT / 'configs/massm_r18_phantom.py')
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        environment['PORT'] = str(free.getsockname()[1])
+    environment['PATH'] = f'{os.path.dirname(sys.executable)}:{environment["PATH"]}'
+
+    def command(*start, batch):
+        options = [*common, f'train_dataloader.batch_size={batch}']
+        folder = str(tmp_path / f'batch{batch}')
+        subprocess.run(
+            [*start, '--work-dir', folder, '--cfg-options', *options],
+            check=True,
+            env=environment,
+            timeout=240,
+            stdout=subprocess.DEVNULL,
+        )
+
+    command('bash', str(ROOT / 'tools/dist_train.sh'), config, '2', batch=1)
+    command(sys.executable, str(ROOT / 'tools/train.py'), config, batch=2)
+    one, two = _logged_losses(tmp_path / 'batch2'), _logged_losses(tmp_path / 'batch1')
+    assert two == pytest.approx(one, rel=2e-3)
+    a, b = weights(tmp_path / 'batch2', 2), weights(tmp_path / 'batch1', 2)
+    for key in a:
+        if a[key].is_floating_point() and a[key].numel():
+            assert torch.allclose(a[key], b[key], atol=3e-4, rtol=1e-2), key
+
+
+def test_the_network_overfits_a_few_subjects(tiny_config, tmp_path):
+    """Without augmentation, training error falls far below the mean shape's."""
+    config = tiny_config(
+        **{
+            'train_cfg.max_epochs': 60,
+            'train_cfg.val_interval': 100,
+            'param_scheduler.1.T_max': 60,
+            'default_hooks.checkpoint.save_best': None,
+            'default_hooks.checkpoint.interval': 60,
+            'model.backbone.base_channels': 16,
+            'model.neck.out_channels': 16,
+            'model.dense_head.feat_channels': 16,
+            'custom_hooks.1.end': 20,
+            'test_dataloader.dataset.split': 'train',
+        }
+    )
+    config.train_dataloader.dataset.pipeline = config.test_dataloader.dataset.pipeline
+    train(config, str(tmp_path))
+    metrics = run_test(config, None, str(tmp_path)).metrics['mean']
+    assert metrics['missed'] == 0
+    assert metrics['local_rmse_mm'] < 0.7 * metrics['local_rmse_mm_mean_shape_true_center']
+    assert metrics['s2s_mask_mm'] < 8
+
+
+@pytest.fixture(scope='module')
+def trained(tiny_dataset, tmp_path_factory):
+    """A work dir of one epoch, through the command line."""
+    folder = tmp_path_factory.mktemp('work')
+    options = [
+        f'data_root={tiny_dataset}',
+        'spacing=8.0',
+        f'num_particles={TINY_PARTICLES}',
+        'model.backbone.base_channels=8',
+        'train_dataloader.num_workers=1',
+        'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=1',
+        'custom_hooks.2.steps=5',
+    ]
+    config = str(ROOT / 'configs/massm_r18_phantom.py')
+    command = [config, '--work-dir', str(folder), '--cfg-options', *options]
+    assert run_command('train', command) == 0
+    return folder, config, options
+
+
+def test_the_best_checkpoint_is_tested_and_everything_is_written(trained):
+    folder, config, options = trained
+    assert list(folder.glob('best_local_rmse_mm_epoch_1.pth'))
+    assert list(folder.glob('*/vis_data/events.out.tfevents*'))
+    assert run_command('test', [config, '--work-dir', str(folder), '--cfg-options', *options]) == 0
+    metrics = json.loads((folder / 'test/metrics.json').read_text())
+    assert set(metrics) == {'mean', 'anatomies'} and len(metrics['anatomies']) == 7
+    for key in ('found', 'missed', 'false', 'local_rmse_mm', 's2s_mask_mm', 'hd95_mm', 'dice'):
+        assert key in metrics['mean']
+    lines = (folder / 'test/cases.csv').read_text().splitlines()
+    assert lines[0].startswith('id,anatomy,status,score,found') and len(lines) == 1 + 7
+    assert {p.name for p in (folder / 'report').glob('*.png')} >= {'rmse.png', 'surface.png'}
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ("anatomies=['spleen','heart_atrium_left']", 'was trained with anatomies'),
+        ('num_particles=32', 'was trained with num_particles'),
+        ('model.backbone.base_channels=16', 'was trained with another network'),
+    ],
+)
+def test_a_checkpoint_of_another_config_is_refused(trained, capsys, change, message):
+    folder, config, options = trained
+    checkpoint = next(folder.glob('best_*.pth'))
+    command = [config, str(checkpoint), '--work-dir', str(folder), '--cfg-options']
+    assert run_command('test', [*command, *options, change]) == 1
+    error = capsys.readouterr().err
+    assert message in error and len([x for x in error.splitlines() if x.startswith('error')]) == 1
+
+
+def test_no_checkpoint_and_no_place_to_write_are_named(tiny_config, tmp_path):
+    with pytest.raises(CheckpointError, match='no checkpoint'):
+        run_test(tiny_config(), None, str(tmp_path / 'empty'))
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ConfigError, match='cannot be written'):
+        train(tiny_config(), str(tmp_path / 'file' / 'work'))
+
+
+def test_dataset_and_config_must_agree(tiny_dataset, capsys, tmp_path):
+    config = str(ROOT / 'configs/massm_r18_phantom.py')
+    for change, message in {
+        'spacing=3.0': 'prepared at 8 mm but the config says 3',
+        'spacing=8.0': 'correspondences have 64 particles, the config asks for 512',
+    }.items():
+        command = [config, '--work-dir', str(tmp_path), '--cfg-options', f'data_root={tiny_dataset}']
+        assert run_command('train', [*command, change]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_inference_in_any_axis_order_gives_the_same_patient(trained, tiny_source, tmp_path):
+    """The same scan stored in other axis orders, and cut from its file's geometry."""
+    import nibabel
+    import numpy as np
+
+    from massm.io.nifti import read_volume
+    from massm.io.particles import read_particles
+
+    folder, config, options = trained
+    checkpoint = str(next(folder.glob('best_*.pth')))
+    image = nibabel.load(tiny_source / 's0001/ct.nii.gz')
+    results = {}
+    for order in ('RAS', 'PIR', 'LSA'):
+        start = nibabel.orientations.io_orientation(image.affine)
+        goal = nibabel.orientations.axcodes2ornt(order)
+        turned = image.as_reoriented(nibabel.orientations.ornt_transform(start, goal))
+        path = tmp_path / f'{order}.nii.gz'
+        nibabel.save(turned, path)
+        out = tmp_path / order
+        command = [config, checkpoint, str(path), '--out', str(out), '--score-threshold', '0']
+        assert run_command('infer', [*command, '--cfg-options', *options]) == 0
+        labels, grid = read_volume(out / 'labels.nii.gz')
+        assert grid.is_close(read_volume(path)[1])
+        written = json.loads((out / 'result.json').read_text())
+        assert set(written['anatomies']) == set(results.get('names', written['anatomies']))
+        results['names'] = list(written['anatomies'])
+        results[order] = np.stack(
+            [read_particles(out / 'local' / f'{n}.particles') for n in results['names']]
+        )
+        centers = grid.to_patient(np.argwhere(labels > 0).astype(float)).mean(0)
+        results[f'{order} labels'] = centers
+    for order in ('PIR', 'LSA'):
+        assert np.abs(results[order] - results['RAS']).max() < 0.1
+        assert np.abs(results[f'{order} labels'] - results['RAS labels']).max() < 0.5
+
+
+@pytest.mark.parametrize('name', ['missing.nii.gz', 'broken.nii.gz'])
+def test_a_bad_image_is_one_sentence_and_leaves_nothing(trained, tmp_path, capsys, name):
+    folder, config, options = trained
+    (tmp_path / 'broken.nii.gz').write_bytes(b'\x1f\x8bnonsense')
+    command = [config, str(next(folder.glob('best_*.pth'))), str(tmp_path / name)]
+    out = tmp_path / 'out'
+    assert run_command('infer', [*command, '--out', str(out), '--cfg-options', *options]) == 1
+    assert name in capsys.readouterr().err and not list(out.iterdir())
