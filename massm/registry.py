@@ -13,7 +13,9 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='massm', locations=['massm.models'])
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='massm', locations=['massm.datasets'])
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope='massm', locations=['massm.datasets']
+)
 DATA_SAMPLERS = Registry(
     'data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='massm', locations=['massm.datasets']
 )

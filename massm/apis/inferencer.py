@@ -72,7 +72,12 @@ class MASSMInferencer(BaseInferencer):
             (volume, grid), source = read_volume(Path(image)), str(image)
         working = grid.working(self.model.spacing)
         sample = ShapeSample(
-            metainfo={'image_shape': working.shape, 'working': working, 'grid': grid, 'source': source}
+            metainfo={
+                'image_shape': working.shape,
+                'working': working,
+                'grid': grid,
+                'source': source,
+            }
         )
         hu = torch.as_tensor(resample(volume, grid, working))
         return {'inputs': hu[None], 'data_samples': sample}

@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
         )
     results: dict[str, list[RegisteredSubject]] = {}
     failures = []
-    table = Table('anatomy', 'template', 'shapes', 'surface mm', 'spacing CV', 'folded %', 'modes 95 %')
+    table = Table(
+        'anatomy', 'template', 'shapes', 'surface mm', 'spacing CV', 'folded %', 'modes 95 %'
+    )
     for name in anatomies:
         try:
             template = build_template(manifest, name, args.particles)

@@ -31,5 +31,3 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     """``--launcher`` and torchrun's ``--local-rank``."""
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-

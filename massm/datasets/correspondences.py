@@ -69,7 +69,9 @@ class AnatomyTemplate:
     fingerprint: str
 
 
-def whole_subjects(manifest: Manifest, anatomy: str, split: str | None = None) -> list[SubjectEntry]:
+def whole_subjects(
+    manifest: Manifest, anatomy: str, split: str | None = None
+) -> list[SubjectEntry]:
     """Subjects in whom ``anatomy`` is whole, of one split or all."""
     return [
         subject
@@ -141,7 +143,9 @@ def register_subject(
     mesh_file = folder / 'meshes' / f'{subject}.ply'
     record = folder / 'local' / f'.{subject}.json'
     try:
-        fingerprint = hashlib.sha256(template.fingerprint.encode() + mesh_file.read_bytes()).hexdigest()
+        fingerprint = hashlib.sha256(
+            template.fingerprint.encode() + mesh_file.read_bytes()
+        ).hexdigest()
         done = _read_record(record, fingerprint)
         if done is not None:
             return done

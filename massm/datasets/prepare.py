@@ -57,7 +57,9 @@ def find_subjects(source: Path) -> list[Path]:
     """
     if not source.is_dir():
         raise DatasetError(f'{source}: no such folder; give the folder that holds the subjects')
-    folders = sorted(p for p in source.iterdir() if (p / 'ct.nii.gz').exists() or (p / 'segmentations').is_dir())
+    folders = sorted(
+        p for p in source.iterdir() if (p / 'ct.nii.gz').exists() or (p / 'segmentations').is_dir()
+    )
     if not folders:
         raise DatasetError(
             f'{source}: no subject found; expected SUBJECT/ct.nii.gz and '
@@ -72,7 +74,11 @@ def check_anatomies(folders: list[Path], anatomies: tuple[str, ...]) -> None:
     Raises:
         DatasetError: see above.
     """
-    known = {p.name.removesuffix('.nii.gz') for f in folders for p in (f / 'segmentations').glob('*.nii.gz')}
+    known = {
+        p.name.removesuffix('.nii.gz')
+        for f in folders
+        for p in (f / 'segmentations').glob('*.nii.gz')
+    }
     unknown = [name for name in anatomies if name not in known]
     if unknown:
         raise DatasetError(
@@ -95,7 +101,9 @@ def read_splits(source: Path, ids: list[str], seed: int) -> dict[str, str]:
         names = ['test'] * held + ['val'] * held + ['train'] * (len(ids) - 2 * held)
         return {ids[i]: split for i, split in zip(order, names, strict=True)}
     text = meta.read_text(encoding='utf-8-sig')
-    rows = list(csv.DictReader(text.splitlines(), delimiter=';' if ';' in text.splitlines()[0] else ','))
+    rows = list(
+        csv.DictReader(text.splitlines(), delimiter=';' if ';' in text.splitlines()[0] else ',')
+    )
     if not rows or not {'image_id', 'split'} <= set(rows[0]):
         raise DatasetError(f'{meta}: needs the columns image_id and split')
     splits = {row['image_id']: row['split'] for row in rows}
@@ -132,9 +140,7 @@ def write_manifest(out: Path, options: PrepareOptions, results: list[SubjectResu
     return manifest
 
 
-def prepare_subject(
-    folder: Path, out: Path, options: PrepareOptions, split: str
-) -> SubjectResult:
+def prepare_subject(folder: Path, out: Path, options: PrepareOptions, split: str) -> SubjectResult:
     """Prepares one subject, or takes what an earlier run left when its source is unchanged."""
     record = out / '.prepare' / f'{folder.name}.json'
     fingerprint = _fingerprint(folder, options)
@@ -188,7 +194,9 @@ def _prepare_anatomy(
     if not mask.any():
         return AnatomyEntry(AnatomyStatus.EMPTY), []
     kept, dropped = largest_component(mask)
-    remarks = [f'{subject}/{name}: {dropped} voxels off the largest part left out'] if dropped else []
+    remarks = (
+        [f'{subject}/{name}: {dropped} voxels off the largest part left out'] if dropped else []
+    )
     mask_file = f'masks/{name}/{subject}.nii.gz'
     small = resample_mask(kept, grid, working)
     if not small.any():

@@ -28,7 +28,7 @@ def resample(volume: np.ndarray, grid: Grid, target: Grid, outside: float = AIR_
         return source
     # Half a voxel beyond the outer centres still belongs to the field of view: pad it in.
     padded = np.pad(source, 1, mode='edge')
-    inside = affine_transform(
+    return affine_transform(
         padded,
         matrix[:3, :3],
         matrix[:3, 3] + 1,
@@ -37,7 +37,6 @@ def resample(volume: np.ndarray, grid: Grid, target: Grid, outside: float = AIR_
         mode='constant',
         cval=outside,
     )
-    return inside
 
 
 def resample_mask(mask: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:

@@ -111,9 +111,9 @@ def _record(manifest: Manifest, subject: SubjectEntry, anatomies: Sequence[str])
 
     def paths(kind: str, usable: bool) -> list[Path | None]:
         return [
-            manifest.path(getattr(e, kind)) if e is not None and getattr(e, kind) and (
-                e.has_particles or not usable
-            ) else None
+            manifest.path(getattr(e, kind))
+            if e is not None and getattr(e, kind) and (e.has_particles or not usable)
+            else None
             for e in entries
         ]
 

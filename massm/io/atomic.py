@@ -15,13 +15,15 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix='.partial-', suffix=''.join(path.suffixes))
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix='.partial-', suffix=''.join(path.suffixes)
+    )
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

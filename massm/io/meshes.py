@@ -35,4 +35,3 @@ def write_mesh(path: Path, mesh: Mesh) -> None:
     with replacing(Path(path)) as temporary:
         if not o3d.io.write_triangle_mesh(str(temporary), surface, print_progress=False):
             raise ShapeError(f'{path}: cannot be written; check the suffix and the free space')
-

@@ -133,7 +133,7 @@ class MASSM(BaseModel):
         return [_fill(s, prediction, i) for i, s in enumerate(data_samples or [])]
 
     def predict_batch(self, inputs: Tensor, sizes: Tensor) -> Prediction:
-        """Predicts a preprocessed batch ``[B, 1, X, Y, Z]``; ``sizes`` ``[B, 3]`` before padding."""
+        """Predicts a preprocessed batch ``[B, C, X, Y, Z]``; ``sizes`` ``[B, 3]`` are unpadded."""
         pyramid = self.neck(self.backbone(inputs))
         boxes, scores = self.dense_head.decode(self.dense_head(pyramid), sizes)
         local = self._local(pyramid, boxes)[-1]

@@ -134,9 +134,10 @@ def match_both_ways(
     agree = np.einsum('ij,ij->i', moved.normals[back], surface.normals) > 0.2
     back, pull = back[agree], surface.points[agree] - moved.points[back[agree]]
     hits = np.bincount(back, minlength=len(moved.points)).astype(float)
-    mean_pull = np.stack(
-        [np.bincount(back, pull[:, i], minlength=len(moved.points)) for i in range(3)], 1
-    ) / np.maximum(hits, 1)[:, None]
+    mean_pull = (
+        np.stack([np.bincount(back, pull[:, i], minlength=len(moved.points)) for i in range(3)], 1)
+        / np.maximum(hits, 1)[:, None]
+    )
     has_pull = (hits > 0).astype(float)
     total = np.maximum(weight + has_pull, 1e-9)[:, None]
     step = (weight[:, None] * forward + has_pull[:, None] * mean_pull) / total

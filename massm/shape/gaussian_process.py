@@ -77,6 +77,4 @@ def coarse_to_fine(size: float) -> SumKernel:
     amplitudes that shrink as the detail gets finer."""
     lengths = [size * share for share in (1.0, 0.5, 0.25, 0.125)]
     amplitudes = [size * share for share in (0.35, 0.15, 0.06, 0.025)]
-    return SumKernel(
-        tuple(GaussianKernel(n, a) for n, a in zip(lengths, amplitudes, strict=True))
-    )
+    return SumKernel(tuple(GaussianKernel(n, a) for n, a in zip(lengths, amplitudes, strict=True)))

@@ -58,7 +58,12 @@ def _slice(
     index = int(np.clip(round(middle[axis]), 0, volume.shape[axis] - 1))
     others = [a for a in range(3) if a != axis]
     axes.imshow(
-        volume.take(index, axis).T, origin='lower', cmap='gray', vmin=-200, vmax=350, interpolation='nearest'
+        volume.take(index, axis).T,
+        origin='lower',
+        cmap='gray',
+        vmin=-200,
+        vmax=350,
+        interpolation='nearest',
     )
     if mask is not None:
         section = mask.take(index, axis).T

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny_dataset, tmp_pa
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         environment['PORT'] = str(free.getsockname()[1])
-    environment['PATH'] = f'{os.path.dirname(sys.executable)}:{environment["PATH"]}'
+    environment['PATH'] = f'{Path(sys.executable).parent}:{environment["PATH"]}'
 
     def command(*start, batch):
         options = [*common, f'train_dataloader.batch_size={batch}']
@@ -186,7 +187,13 @@ def test_dataset_and_config_must_agree(tiny_dataset, capsys, tmp_path):
         'spacing=3.0': 'prepared at 8 mm but the config says 3',
         'spacing=8.0': 'correspondences have 64 particles, the config asks for 512',
     }.items():
-        command = [config, '--work-dir', str(tmp_path), '--cfg-options', f'data_root={tiny_dataset}']
+        command = [
+            config,
+            '--work-dir',
+            str(tmp_path),
+            '--cfg-options',
+            f'data_root={tiny_dataset}',
+        ]
         assert run_command('train', [*command, change]) == 1
         assert message in capsys.readouterr().err
 

@@ -29,9 +29,7 @@ def test_true_surfaces_do_not_fold(tiny_source):
         canonical = read_mesh(tiny_source / 'canonical' / f'{name}.ply')
         mesh = Mesh(read_particles(path), canonical.faces)
         assert mesh.volume() > 0
-        agree = np.einsum(
-            'ij,ij->i', mesh.vertex_normals(), mesh.vertices - mesh.vertices.mean(0)
-        )
+        agree = np.einsum('ij,ij->i', mesh.vertex_normals(), mesh.vertices - mesh.vertices.mean(0))
         assert (agree > 0).mean() > 0.75
 
 

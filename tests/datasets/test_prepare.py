@@ -152,7 +152,10 @@ def test_splits_come_from_meta_and_must_be_known(tmp_path, capsys):
         write_subject(tmp_path / f'src/{name}', AFFINE)
     (tmp_path / 'src/meta.csv').write_text('image_id;split\na;train\nb;test\n')
     assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
-    assert {s.id: s.split for s in load_manifest(tmp_path / 'out').subjects} == {'a': 'train', 'b': 'test'}
+    assert {s.id: s.split for s in load_manifest(tmp_path / 'out').subjects} == {
+        'a': 'train',
+        'b': 'test',
+    }
     (tmp_path / 'src/meta.csv').write_text('image_id;split\na;train\n')
     assert prepare(tmp_path / 'src', tmp_path / 'out') == 1
     assert 'subject b has split None' in capsys.readouterr().err
@@ -172,9 +175,7 @@ def test_resampling_keeps_a_linear_field_and_fills_outside():
 def test_real_cohort_spleen_is_truncated(real_data, tmp_path):
     for name in ('s0000', 's0001', 's0009'):
         shutil.copytree(real_data / 'ct_cohort' / name, tmp_path / 'src' / name)
-    (tmp_path / 'src/meta.csv').write_text(
-        'image_id;split\ns0000;train\ns0001;train\ns0009;test\n'
-    )
+    (tmp_path / 'src/meta.csv').write_text('image_id;split\ns0000;train\ns0001;train\ns0009;test\n')
     command = [str(tmp_path / 'src'), str(tmp_path / 'out'), '--anatomies', 'spleen', 'kidney_left']
     assert run_command('prepare_dataset', command) == 0
     for subject in load_manifest(tmp_path / 'out').subjects:

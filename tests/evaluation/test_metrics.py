@@ -38,7 +38,13 @@ def test_found_missed_false_and_what_is_not_counted():
     assert rows[0]['found'] == 1 and rows[0]['missed'] == 0
     assert rows[0]['center_error_mm'] == pytest.approx(6.0)
     assert rows[0]['box_iou'] == pytest.approx(0.6)
-    assert rows[1] == {'id': 's', 'anatomy': 'b', 'status': 'absent', 'score': rows[1]['score'], 'false': 1}
+    assert rows[1] == {
+        'id': 's',
+        'anatomy': 'b',
+        'status': 'absent',
+        'score': rows[1]['score'],
+        'false': 1,
+    }
     assert not {'found', 'missed', 'false'} & set(rows[2])
     assert rows[3]['false'] == 0
     assert detection_rows(detected([0.2, 0, 0, 0]), 0.3)[0]['missed'] == 1

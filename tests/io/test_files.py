@@ -92,7 +92,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_scraps(tmp_path):
 
 
 def test_project_file_is_json_with_relative_paths(tmp_path):
-    subject = ProjectSubject('s', 'meshes/s.ply', 'local/s.particles', 'world/s.particles', np.eye(4))
+    subject = ProjectSubject(
+        's', 'meshes/s.ply', 'local/s.particles', 'world/s.particles', np.eye(4)
+    )
     write_project(tmp_path / 'p.swproj', [subject])
     row = json.loads((tmp_path / 'p.swproj').read_text())['data'][0]
     assert row['local_particles_1'] == 'local/s.particles'

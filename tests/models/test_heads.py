@@ -39,12 +39,16 @@ def test_decode_inverts_encode():
         if len(cells) < 6:
             continue
         assert torch.allclose(decoded, boxes, atol=1e-4) and (scores > 0.99).all()
-        losses = head.loss(perfect_maps(boxes), boxes, *[torch.ones(2, 3, dtype=torch.bool)] * 2, SIZES)
+        losses = head.loss(
+            perfect_maps(boxes), boxes, *[torch.ones(2, 3, dtype=torch.bool)] * 2, SIZES
+        )
         assert losses['L_r'] == 0 and losses['L_o'] < 1e-6
 
 
 def test_padding_never_wins_and_never_counts():
-    maps = CenterMaps(torch.zeros(SHAPE), torch.ones(2, 3, *SHAPE[2:]), torch.zeros(2, 3, *SHAPE[2:]))
+    maps = CenterMaps(
+        torch.zeros(SHAPE), torch.ones(2, 3, *SHAPE[2:]), torch.zeros(2, 3, *SHAPE[2:])
+    )
     maps.logits[:, :, -1, -1, -1] = 50.0
     boxes, scores = CenterNet3DHead(3, 8, 8).decode(maps, SIZES)
     assert (boxes[..., :3] < SIZES[:, None]).all() and (scores == 0.5).all()
@@ -87,7 +91,9 @@ def test_local_head_reaches_no_further_than_twice_the_largest_radius():
     head = LocalPDMHead(4, 5, ())
     torch.nn.init.constant_(head.mlp[-1].bias, 100.0)
     boxes = torch.tensor([[[0.0, 0, 0, 1, 5, 2]]])
-    assert torch.allclose(head(torch.zeros(1, 1, 4), boxes, torch.zeros(1, 5, 3)), torch.tensor(10.0))
+    assert torch.allclose(
+        head(torch.zeros(1, 1, 4), boxes, torch.zeros(1, 5, 3)), torch.tensor(10.0)
+    )
 
 
 def test_procrustes_head_undoes_the_patients_pose():

@@ -34,7 +34,10 @@ def test_monai_weights_give_monai_features(depth, shortcut, tmp_path):
         if isinstance(module, torch.nn.BatchNorm3d):
             module.running_mean.normal_(std=0.1)
             module.running_var.uniform_(0.5, 2)
-    torch.save({'state_dict': {f'module.{k}': v for k, v in monai.state_dict().items()}}, tmp_path / 'w.pth')
+    torch.save(
+        {'state_dict': {f'module.{k}': v for k, v in monai.state_dict().items()}},
+        tmp_path / 'w.pth',
+    )
     ours = ResNet3D(
         depth, norm_cfg=BATCH_NORM, shortcut_type=shortcut, pretrained=str(tmp_path / 'w.pth')
     ).eval()
@@ -60,7 +63,12 @@ def test_strides_channels_and_recomputation():
     frugal.load_state_dict(plain.state_dict())
     x = torch.randn(1, 1, 64, 32, 32)
     outs, same = plain(x), frugal(x)
-    assert [tuple(o.shape[1:]) for o in outs] == [(8, 16, 8, 8), (16, 8, 4, 4), (32, 4, 2, 2), (64, 2, 1, 1)]
+    assert [tuple(o.shape[1:]) for o in outs] == [
+        (8, 16, 8, 8),
+        (16, 8, 4, 4),
+        (32, 4, 2, 2),
+        (64, 2, 1, 1),
+    ]
     sum(o.sum() for o in outs).backward()
     sum(o.sum() for o in same).backward()
     assert torch.allclose(plain.conv1.weight.grad, frugal.conv1.weight.grad, rtol=1e-4, atol=1e-4)

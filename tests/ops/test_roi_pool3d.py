@@ -75,7 +75,12 @@ def test_odd_boxes_are_defined(mode):
     volume = torch.arange(64.0).view(1, 1, 4, 4, 4)
     nan = float('nan')
     rois = torch.tensor(
-        [[0, -9, -9, -9, -5, -5, -5], [0, 9, 9, 9, 8, 8, 8], [0, 1, 1, 1, 1, 1, 1], [0, nan, 0, 0, 1, 1, 1]]
+        [
+            [0, -9, -9, -9, -5, -5, -5],
+            [0, 9, 9, 9, 8, 8, 8],
+            [0, 1, 1, 1, 1, 1, 1],
+            [0, nan, 0, 0, 1, 1, 1],
+        ]
     )
     pooled = roi_pool3d(volume, rois, 2, 1.0, mode).flatten(1)
     assert (pooled[0] == 0).all() and (pooled[1] == 63).all()

@@ -20,9 +20,7 @@ def test_alignment_undoes_any_rigid_motion(seed, distance):
 
 def test_a_mirrored_shape_is_never_mirrored_back(rng):
     points = rng.normal(size=(40, 3))
-    rotation, _ = rigid_fit_batched(
-        torch.as_tensor(points), torch.as_tensor(points * (-1, 1, 1))
-    )
+    rotation, _ = rigid_fit_batched(torch.as_tensor(points), torch.as_tensor(points * (-1, 1, 1)))
     assert np.isclose(np.linalg.det(rotation), 1)
 
 

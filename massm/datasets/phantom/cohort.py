@@ -55,7 +55,9 @@ def make_cohort(
     for name, mesh in canon.meshes.items():
         write_mesh(out / 'canonical' / f'{name}.ply', mesh)
     yield from Parallel(n_jobs=jobs, return_as='generator', mmap_mode='r')(
-        delayed(_write_subject)(out / f's{i:04d}', canon, np.random.default_rng([seed, 1, i]), spacing)
+        delayed(_write_subject)(
+            out / f's{i:04d}', canon, np.random.default_rng([seed, 1, i]), spacing
+        )
         for i in range(subjects)
     )
     write_text(out / 'meta.csv', _meta(subjects))
@@ -160,7 +162,9 @@ def _table(grid: Grid) -> np.ndarray:
 
 
 def _pool(volume: np.ndarray) -> np.ndarray:
-    return torch.nn.functional.avg_pool3d(torch.as_tensor(volume)[None, None].float(), 2)[0, 0].numpy()
+    return torch.nn.functional.avg_pool3d(torch.as_tensor(volume)[None, None].float(), 2)[
+        0, 0
+    ].numpy()
 
 
 def _noise(shape: tuple[int, int, int], generator: np.random.Generator) -> np.ndarray:

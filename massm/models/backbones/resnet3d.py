@@ -174,7 +174,9 @@ class ResNet3D(BaseModule):
 
     def _stage(self, inside: int, width: int, count: int, stride: int) -> nn.Sequential:
         out = width * self.block.expansion
-        blocks = [self.block(inside, width, stride, self._shortcut(inside, out, stride), self.norm_cfg)]
+        blocks = [
+            self.block(inside, width, stride, self._shortcut(inside, out, stride), self.norm_cfg)
+        ]
         for _ in range(count - 1):
             blocks.append(self.block(out, width, 1, nn.Identity(), self.norm_cfg))
         return nn.Sequential(*blocks)

@@ -1,5 +1,7 @@
 """A conditional variational autoencoder of world particles (Kingma & Welling 2014; Sohn 2015)."""
 
+from itertools import pairwise
+
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from massm.registry import MODELS
 def mlp(sizes: list[int]) -> nn.Sequential:
     """Linear layers with layer norm and ReLU between them."""
     layers: list[nn.Module] = []
-    for inside, out in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for inside, out in pairwise(sizes[:-1]):
         layers += [nn.Linear(inside, out), nn.LayerNorm(out), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 

@@ -59,7 +59,9 @@ class CVAEWorldHead(BaseModule):
         centred = local_mm - local_mm.mean(-2, keepdim=True)
         template = (template_world / size).expand_as(centred)
         bent = centred / size - template
-        one_hot = torch.eye(self.num_anatomies, device=local_mm.device).expand(len(local_mm), -1, -1)
+        one_hot = torch.eye(self.num_anatomies, device=local_mm.device).expand(
+            len(local_mm), -1, -1
+        )
         code = self.mlp(torch.cat([bent.flatten(2), template.flatten(2), one_hot], -1))
         deviation = self.shape_vae.decode(code, one_hot).float().unflatten(-1, (-1, 3))
         return (template + deviation) * size
@@ -128,9 +130,7 @@ def pretrain_shape_vae(
     return [float(value) for value in history]
 
 
-def _mean_per_anatomy(
-    shapes: Tensor, anatomy: Tensor, count: int
-) -> tuple[Tensor, list[Tensor]]:
+def _mean_per_anatomy(shapes: Tensor, anatomy: Tensor, count: int) -> tuple[Tensor, list[Tensor]]:
     slots = [(anatomy == k).nonzero()[:, 0] for k in range(count)]
     mean = torch.stack(
         [shapes[s].mean(0) if len(s) else torch.zeros_like(shapes[0]) for s in slots]
@@ -143,5 +143,8 @@ def _same_anatomy(
 ) -> Tensor:
     draw = torch.rand(len(pick), generator=generator)
     return torch.stack(
-        [slots[k][int(d * len(slots[k]))] for k, d in zip(anatomy[pick].tolist(), draw, strict=True)]
+        [
+            slots[k][int(d * len(slots[k]))]
+            for k, d in zip(anatomy[pick].tolist(), draw, strict=True)
+        ]
     )
