@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
+from massm.datasets.field_of_view import is_cut, outside_scan
 from massm.datasets.manifest import (
     SPLITS,
     AnatomyEntry,
@@ -26,7 +27,7 @@ from massm.io.nifti import read_mask, read_volume, write_volume
 from massm.shape.reconstruction import largest_component, mesh_from_mask, touches_edge
 from massm.structures import AnatomyStatus, Grid
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,17 @@ class SubjectResult:
     remarks: tuple[str, ...] = ()
     failure: str | None = None
     was_done: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One subject's geometry: its file's grid, the working grid, and what lies outside the scan
+    (:func:`massm.datasets.field_of_view.outside_scan`)."""
+
+    subject: str
+    grid: Grid
+    working: Grid
+    outside: np.ndarray
 
 
 def find_subjects(source: Path) -> list[Path]:
@@ -167,21 +179,23 @@ def _prepare(
 ) -> tuple[SubjectEntry, list[str]]:
     ct, grid = read_volume(folder / 'ct.nii.gz')
     working = grid.working(options.spacing)
+    image = f'images/{folder.name}.nii'
+    hu = np.clip(np.round(resample(ct, grid, working)), -1024, 3071).astype(np.int16)
+    write_volume(out / image, hu, working)
+    scan = Scan(folder.name, grid, working, outside_scan(hu, options.spacing))
     remarks: list[str] = []
     anatomies = {}
     for name in options.anatomies:
         mask_path = folder / 'segmentations' / f'{name}.nii.gz'
-        anatomies[name], remark = _prepare_anatomy(mask_path, name, folder.name, out, grid, working)
+        anatomies[name], remark = _prepare_anatomy(mask_path, name, scan, out)
         remarks += remark
-    image = f'images/{folder.name}.nii'
-    hu = np.clip(np.round(resample(ct, grid, working)), -1024, 3071).astype(np.int16)
-    write_volume(out / image, hu, working)
     return SubjectEntry(folder.name, split, image, anatomies), remarks
 
 
 def _prepare_anatomy(
-    path: Path, name: str, subject: str, out: Path, grid: Grid, working: Grid
+    path: Path, name: str, scan: Scan, out: Path
 ) -> tuple[AnatomyEntry, list[str]]:
+    subject, grid, working = scan.subject, scan.grid, scan.working
     if not path.exists():
         return AnatomyEntry(AnatomyStatus.ABSENT), []
     mask, mask_grid = read_mask(path)
@@ -203,7 +217,7 @@ def _prepare_anatomy(
         remarks.append(f'{subject}/{name}: vanishes at {working.spacing[0]:g} mm, taken as empty')
         return AnatomyEntry(AnatomyStatus.EMPTY), remarks
     write_volume(out / mask_file, small.astype(np.uint8), working)
-    if touches_edge(kept):
+    if touches_edge(kept) or is_cut(small, scan.outside):
         return AnatomyEntry(AnatomyStatus.TRUNCATED, mask=mask_file), remarks
     mesh_file = f'shapes/{name}/meshes/{subject}.ply'
     write_mesh(out / mesh_file, mesh_from_mask(kept, grid))

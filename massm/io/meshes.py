@@ -1,8 +1,9 @@
-"""Surface meshes on disk (PLY, STL, OBJ), through Open3D."""
+"""Surface meshes on disk (PLY, STL, OBJ), through trimesh."""
 
 from pathlib import Path
 
 import numpy as np
+import trimesh
 
 from massm.errors import ShapeError
 from massm.io.atomic import replacing
@@ -10,28 +11,26 @@ from massm.structures import Mesh
 
 
 def read_mesh(path: Path) -> Mesh:
-    """Reads a triangle mesh, mm.
+    """Reads a triangle mesh, mm. STL's repeated corners are joined.
 
     Raises:
         ShapeError: missing, unreadable, or without triangles.
     """
-    import open3d as o3d
-
     if not Path(path).is_file():
         raise ShapeError(f'{path}: no such mesh; check the path')
-    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        mesh = o3d.io.read_triangle_mesh(str(path))
-    if len(mesh.triangles) == 0:
+    try:
+        mesh = trimesh.load_mesh(path, process=False)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ShapeError(f'{path}: cannot be read as a mesh ({reason}); export it again') from error
+    if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
         raise ShapeError(f'{path}: holds no triangles; export it as a triangle mesh')
-    return Mesh(np.asarray(mesh.vertices), np.asarray(mesh.triangles))
+    if Path(path).suffix.lower() == '.stl':
+        mesh.merge_vertices()
+    return Mesh(np.asarray(mesh.vertices), np.asarray(mesh.faces))
 
 
 def write_mesh(path: Path, mesh: Mesh) -> None:
-    """Writes a binary mesh in the format of the suffix."""
-    import open3d as o3d
-
-    surface = mesh.to_open3d()
-    surface.compute_triangle_normals()
+    """Writes a mesh in the format of the suffix, binary where there is one."""
     with replacing(Path(path)) as temporary:
-        if not o3d.io.write_triangle_mesh(str(temporary), surface, print_progress=False):
-            raise ShapeError(f'{path}: cannot be written; check the suffix and the free space')
+        trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(temporary)

@@ -43,7 +43,7 @@ def roi_pool3d(
             f'roi_pool3d needs [N, C, X, Y, Z] and [K, 7], got {tuple(input.shape)} and '
             f'{tuple(rois.shape)}'
         )
-    size = (output_size,) * 3 if isinstance(output_size, int) else tuple(output_size)
+    size = (output_size,) * 3 if isinstance(output_size, int) else output_size
     finite = rois.isfinite().all(1)
     boxes = torch.where(finite[:, None], rois, torch.zeros_like(rois)).float()
     batch = boxes[:, 0].long()

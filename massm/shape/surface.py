@@ -3,6 +3,8 @@
 Open3D is imported where it is used, so that particles can be predicted without it.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.spatial.distance import cdist
 
@@ -47,7 +49,7 @@ def closest_points(points: np.ndarray, mesh: Mesh) -> np.ndarray:
     # Open3D computes in float32: centring keeps sub-micrometre precision far from the origin.
     centre = mesh.vertices.mean(0)
     scene = _scene(mesh.with_vertices(mesh.vertices - centre))
-    query = o3d.core.Tensor((points - centre).astype(np.float32))
+    query = o3d.core.Tensor.from_numpy((points - centre).astype(np.float32))
     return scene.compute_closest_points(query)['points'].numpy().astype(np.float64) + centre
 
 
@@ -67,18 +69,20 @@ def voxelise(mesh: Mesh, grid: Grid) -> np.ndarray:
         return mask
     axes = [np.arange(a, b) for a, b in zip(low, high, strict=True)]
     query = np.stack(np.meshgrid(*axes, indexing='ij'), -1).astype(np.float32)
-    inside = _scene(mesh.with_vertices(vertices_vox)).compute_occupancy(o3d.core.Tensor(query))
+    inside = _scene(mesh.with_vertices(vertices_vox)).compute_occupancy(
+        o3d.core.Tensor.from_numpy(query)
+    )
     mask[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = inside.numpy() > 0.5
     return mask
 
 
-def _scene(mesh: Mesh):
+def _scene(mesh: Mesh) -> Any:
     import open3d as o3d
 
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(
-        o3d.core.Tensor(mesh.vertices.astype(np.float32)),
-        o3d.core.Tensor(mesh.faces.astype(np.uint32)),
+        o3d.core.Tensor.from_numpy(mesh.vertices.astype(np.float32)),
+        o3d.core.Tensor.from_numpy(mesh.faces.astype(np.uint32)),
     )
     return scene
 
@@ -96,5 +100,7 @@ def folded_fraction(template: Mesh, warped: np.ndarray, target: Mesh) -> float:
     mesh = template.with_vertices(warped)
     centres = mesh.vertices[mesh.faces].mean(1).astype(np.float32)
     scene = _scene(target)
-    normals = scene.compute_closest_points(o3d.core.Tensor(centres))['primitive_normals'].numpy()
+    normals = scene.compute_closest_points(o3d.core.Tensor.from_numpy(centres))[
+        'primitive_normals'
+    ].numpy()
     return float((np.einsum('ij,ij->i', mesh.face_vectors(), normals) < 0).mean())

@@ -1,6 +1,7 @@
 """Axis-aligned 3D boxes in voxel space: centre and radius (half extent) per axis."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,11 +49,11 @@ class Boxes3D:
         volumes = (2 * self.radius).prod(-1) + (2 * other.radius).prod(-1)
         return shared / (volumes - shared).clamp(min=1e-6)
 
-    def to(self, *args, **kwargs) -> 'Boxes3D':
+    def to(self, *args: Any, **kwargs: Any) -> 'Boxes3D':
         """As :meth:`torch.Tensor.to`."""
         return Boxes3D(self.tensor.to(*args, **kwargs))
 
-    def __getitem__(self, index) -> 'Boxes3D':
+    def __getitem__(self, index: Any) -> 'Boxes3D':
         return Boxes3D(self.tensor[index])
 
     def __len__(self) -> int:

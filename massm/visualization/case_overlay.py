@@ -73,7 +73,8 @@ def _slice(
     axes.plot(particles[near, others[0]], particles[near, others[1]], '.', ms=3, color='tab:orange')
     margin = 0.6 * np.ptp(particles, axis=0) + 8
     for set_limits, a in zip((axes.set_xlim, axes.set_ylim), others, strict=True):
-        set_limits(particles[:, a].min() - margin[a], particles[:, a].max() + margin[a])
+        low, high = particles[:, a].min() - margin[a], particles[:, a].max() + margin[a]
+        set_limits(max(low, -0.5), min(high, volume.shape[a] - 0.5))
     axes.set_aspect('equal')
     axes.set_xticks([])
     axes.set_yticks([])

@@ -45,7 +45,7 @@ def test_the_whole_network_shows_its_shapes():
     options = {'num_particles': 32, 'model.backbone.base_channels': 8}
     model = MODELS.build(load_config(ROOT / 'configs/massm_r18_abdomen.py', options).model).eval()
     with torch.no_grad():
-        out = model(torch.randn(2, 3, 64, 32, 96))
+        out = model(torch.randn(2, 2, 64, 32, 96))
     assert out.boxes.shape == (2, 12, 6) and out.scores.shape == (2, 12)
     assert out.local_vox.shape == out.world_mm.shape == (2, 12, 32, 3)
 

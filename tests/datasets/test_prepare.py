@@ -28,7 +28,7 @@ def ellipsoid(center=(20, 22, 18), radii=(9, 7, 6)):
 def write_subject(folder, affine, order=None, mask=None):
     """A CT and a mask of an organ, stored in the array order of ``order`` (nibabel codes)."""
     mask = ellipsoid() if mask is None else mask
-    ct = np.where(mask, 100, -900).astype(np.int16)
+    ct = np.where(mask, 100, -80).astype(np.int16)
     for name, data in (('ct', ct), ('segmentations/organ', mask)):
         image = nibabel.Nifti1Image(data, affine)
         if order is not None:
@@ -115,6 +115,23 @@ def test_statuses_components_and_resuming(tmp_path, capsys):
     assert image.stat().st_mtime_ns == before
 
 
+def test_an_organ_cut_by_padding_inside_the_volume_is_truncated(tmp_path):
+    """Empty slices padded onto a scan: the organ ends where the scan does, not at the file's edge.
+    A narrow airway beside another organ is not the end of the scan."""
+    cut = ellipsoid(center=(20, 22, 24))
+    cut[:, :, 28:] = 0
+    body = np.where(cut, 100, -80).astype(np.int16)
+    body[:, :, 28:] = -1000
+    beside = np.where(ellipsoid(), 100, -80).astype(np.int16)
+    beside[29:32, 20:24, :] = -1000
+    for name, ct, mask in (('padded', body, cut), ('airway', beside, ellipsoid())):
+        save(tmp_path / f'src/{name}/ct.nii.gz', ct, AFFINE)
+        save(tmp_path / f'src/{name}/segmentations/organ.nii.gz', mask, AFFINE)
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
+    statuses = {s.id: s.anatomies['organ'].status for s in load_manifest(tmp_path / 'out').subjects}
+    assert statuses == {'padded': AnatomyStatus.TRUNCATED, 'airway': AnatomyStatus.OK}
+
+
 def test_a_broken_subject_is_named_and_the_rest_goes_on(tmp_path, capsys):
     write_subject(tmp_path / 'src/good', AFFINE)
     write_subject(tmp_path / 'src/moved', AFFINE)
@@ -173,9 +190,9 @@ def test_resampling_keeps_a_linear_field_and_fills_outside():
 
 
 def test_real_cohort_spleen_is_truncated(real_data, tmp_path):
-    for name in ('s0000', 's0001', 's0009'):
+    for name in ('s0000', 's0001', 's0008'):
         shutil.copytree(real_data / 'ct_cohort' / name, tmp_path / 'src' / name)
-    (tmp_path / 'src/meta.csv').write_text('image_id;split\ns0000;train\ns0001;train\ns0009;test\n')
+    (tmp_path / 'src/meta.csv').write_text('image_id;split\ns0000;train\ns0001;train\ns0008;test\n')
     command = [str(tmp_path / 'src'), str(tmp_path / 'out'), '--anatomies', 'spleen', 'kidney_left']
     assert run_command('prepare_dataset', command) == 0
     for subject in load_manifest(tmp_path / 'out').subjects:

@@ -4,8 +4,9 @@
 load = [dict(type='LoadVolume'), dict(type='LoadParticles')]
 train_pipeline = [
     *load,
-    dict(type='RandomFieldOfView', max_cut=0.15, prob=0.3),
-    dict(type='RandomWarp', rotation=6.0, scale=0.06, translation=3.0, bend=1.0, bend_spacing=16.0),
+    dict(type='RandomRemoval', prob=0.3),
+    dict(type='RandomFieldOfView', max_cut=0.15, prob=0.2),
+    dict(type='RandomWarp', rotation=4.0, scale=0.05, translation=2.0, bend=0.8, bend_spacing=16.0),
     dict(type='RandomIntensity', noise=30.0, shift=30.0, scale=0.1, blur=0.6, prob=0.3),
     dict(type='PackShapeInputs'),
 ]
@@ -17,7 +18,6 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='SeededSampler', shuffle=True),
     dataset=dict(type='ShapeDataset', split='train', pipeline=train_pipeline),
-    collate_fn=dict(type='pseudo_collate'),
 )
 val_dataloader = dict(
     batch_size=1,
@@ -25,14 +25,12 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='SeededSampler', shuffle=False, round_up=False),
     dataset=dict(type='ShapeDataset', split='val', pipeline=test_pipeline, test_mode=True),
-    collate_fn=dict(type='pseudo_collate'),
 )
 test_dataloader = dict(
     batch_size=1,
     num_workers=1,
     sampler=dict(type='SeededSampler', shuffle=False, round_up=False),
     dataset=dict(type='ShapeDataset', split='test', pipeline=test_pipeline, test_mode=True),
-    collate_fn=dict(type='pseudo_collate'),
 )
 val_evaluator = [dict(type='DetectionMetric'), dict(type='ShapeMetric')]
 test_evaluator = [

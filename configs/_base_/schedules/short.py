@@ -1,7 +1,7 @@
 # For tens of subjects on a CPU: the paper's three phases in a fraction of the epochs, with a
 # warmed-up cosine learning rate instead of the slow decay.
 _base_ = './paper_300e.py'
-max_epochs = 80
+max_epochs = 90
 train_cfg = dict(max_epochs=max_epochs, val_interval=10)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-2, fused=True)
@@ -15,7 +15,7 @@ custom_hooks = [
         type='LossWeightRampHook',
         ramps=dict(
             L_r=[dict(begin=0, value=0.1)],
-            L_h=[dict(begin=1, value=10.0), dict(begin=20, value=40.0)],
+            L_h=[dict(begin=1, value=10.0)],
             L_l=[dict(begin=1, step=1.0, until=4.0)],
             L_w=[dict(begin=4, step=0.5, until=2.0)],
         ),

@@ -6,6 +6,7 @@ from massm.datasets.transforms.pack import PackShapeInputs
 from massm.datasets.transforms.random_crop import RandomFieldOfView
 from massm.datasets.transforms.random_flip import RandomFlip
 from massm.datasets.transforms.random_intensity import RandomIntensity
+from massm.datasets.transforms.random_removal import RandomRemoval
 from massm.datasets.transforms.random_warp import RandomWarp
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     'RandomFieldOfView',
     'RandomFlip',
     'RandomIntensity',
+    'RandomRemoval',
     'RandomWarp',
 ]

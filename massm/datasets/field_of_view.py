@@ -1,0 +1,50 @@
+"""Where a scan ends: the file's edge, and empty space padded onto it."""
+
+import numpy as np
+from scipy.ndimage import (
+    binary_erosion,
+    binary_propagation,
+    distance_transform_edt,
+    gaussian_filter,
+)
+
+EMPTY_HU = -950.0
+OPENING_MM = 12.0
+REACH_VOXELS = 2.0
+CUT_SHARE = 0.03
+
+
+def outside_scan(hu: np.ndarray, spacing: float) -> np.ndarray:
+    """Empty space around the patient, including what lies beyond the volume.
+
+    Air (below -950 HU once smoothed) connected to the volume's edge, opened with a ball of 12 mm so
+    that airways which leave through the edge do not count.
+
+    Args:
+        hu: ``[X, Y, Z]``.
+        spacing: mm, isotropic.
+
+    Returns:
+        ``[X + 2, Y + 2, Z + 2]`` bool: the volume with a border of one voxel, which is outside.
+    """
+    air = np.pad(gaussian_filter(hu.astype(np.float32), 0.7) < EMPTY_HU, 1, constant_values=True)
+    border = np.zeros_like(air)
+    for axis in range(3):
+        np.moveaxis(border, axis, 0)[[0, -1]] = True
+    connected = binary_propagation(border, mask=air)
+    radius = OPENING_MM / spacing
+    # Space goes on beyond the border: give it room, so that a thin empty slab at the edge survives.
+    room = int(np.ceil(radius)) + 1
+    wide = np.pad(connected, room, constant_values=True)
+    core = distance_transform_edt(wide) > radius
+    opened = (distance_transform_edt(~core) <= radius) & wide
+    return opened[room:-room, room:-room, room:-room]
+
+
+def is_cut(mask: np.ndarray, outside: np.ndarray) -> bool:
+    """Whether at least 3 % of the surface voxels of ``mask`` lie within two voxels of the outside
+    of the scan, given as :func:`outside_scan` does."""
+    padded = np.pad(mask, 1)
+    surface = padded & ~binary_erosion(padded)
+    near = distance_transform_edt(~outside) <= REACH_VOXELS
+    return bool(near[surface].mean() >= CUT_SHARE) if surface.any() else False
