@@ -31,8 +31,11 @@ def test_resuming_equals_never_having_stopped_bit_for_bit(tiny_config, tmp_path)
         'train_cfg.max_epochs': 4,
     }
     train(tiny_config(**options), str(tmp_path / 'straight'))
-    train(tiny_config(**{**options, 'train_cfg.max_epochs': 2}), str(tmp_path / 'halves'))
-    train(tiny_config(**options), str(tmp_path / 'halves'), resume=True)
+    train(
+        tiny_config(**options),
+        str(tmp_path / 'halves'),
+        resume=str(tmp_path / 'straight/epoch_2.pth'),
+    )
     straight, halves = weights(tmp_path / 'straight', 4), weights(tmp_path / 'halves', 4)
     assert straight.keys() == halves.keys()
     assert all(torch.equal(straight[k], halves[k]) for k in straight)

@@ -1,3 +1,4 @@
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -7,9 +8,11 @@ from massm.datasets.transforms import (
     RandomFieldOfView,
     RandomFlip,
     RandomIntensity,
+    RandomRemoval,
     RandomWarp,
 )
 from massm.errors import ConfigError
+from massm.ops import sample_volume
 from massm.structures import AnatomyStatus, Grid
 
 NAMES = ['kidney_left', 'kidney_right', 'sacrum']
@@ -43,8 +46,6 @@ def sample(seed=0, shape=(40, 36, 44)):
 def brightness(results, k):
     """Mean value of the volume at the particles of anatomy k."""
     points = torch.as_tensor(results['local_vox'][k]).view(1, -1, 1, 1, 3)
-    from massm.ops import sample_volume
-
     return float(sample_volume(torch.as_tensor(results['volume'])[None, None], points).mean())
 
 
@@ -120,3 +121,19 @@ def test_packed_boxes_and_world_particles_fit_the_local_ones():
     assert torch.allclose(
         world.mean(0), torch.as_tensor(results['template_world'][0]).mean(0), atol=1e-4
     )
+
+
+def test_a_removed_anatomy_is_absent_and_its_voxels_look_like_what_is_around(tmp_path):
+    mask = np.zeros((40, 36, 44), np.uint8)
+    mask[14:22, 14:22, 14:22] = 1
+    path = tmp_path / 'mask.nii.gz'
+    nibabel.save(nibabel.Nifti1Image(mask, np.diag([3.0, 3, 3, 1])), path)
+    results = sample()
+    results['volume'] = np.where(mask, 300.0, -100.0).astype(np.float32)
+    results['mask'] = [path, path, None]
+    removed = RandomRemoval(prob=1)(results)
+    gone = [k for k in (0, 1) if not removed['has_shape'][k]]
+    assert len(gone) == 1 and removed['counted'].all()
+    assert removed['status'][gone[0]] is AnatomyStatus.ABSENT
+    assert abs(removed['volume'][mask > 0].mean() + 100) < 5
+    assert (removed['volume'][0] == -100).all()

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from massm.models import CenterNet3DHead, CVAEWorldHead, LocalPDMHead, ProcrustesWorldHead
+from massm.models import (
+    CenterNet3DHead,
+    CVAEWorldHead,
+    LocalPDMHead,
+    ParticleRefineHead,
+    ProcrustesWorldHead,
+)
 from massm.models.dense_heads.centernet3d_head import CenterMaps
 from massm.models.dense_heads.heatmap import gaussian_targets, valid_cells
 from massm.models.world_heads.cvae_world_head import pretrain_shape_vae
@@ -129,3 +135,22 @@ def test_world_heads_do_not_care_where_the_patient_lies(head):
     template = torch.randn(2, 9, 3) * 10
     local = torch.randn(3, 2, 9, 3) * 10
     assert torch.allclose(head(local, template), head(local + 250, template), atol=1e-2)
+
+
+def test_refinement_starts_as_the_identity_and_learns_to_go_where_the_map_says():
+    """Features hold each cell's offset to the origin; particles learn to walk there."""
+    torch.manual_seed(0)
+    axis = 4.0 * torch.arange(8)
+    offset = -torch.stack(torch.meshgrid(axis, axis, axis, indexing='ij'))[None] / 10
+    head = ParticleRefineHead(3, 1, 5, strides=(4,), reach=40.0, steps=1, hidden_channels=32)
+    local = torch.rand(1, 1, 5, 3) * 28
+    assert torch.equal(head([offset], local)[-1], local)
+    optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
+    for _ in range(300):
+        particles = torch.rand(1, 1, 5, 3) * 28
+        loss = head([offset], particles)[-1].square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert head([offset], local)[-1].abs().mean() < 0.15 * local.abs().mean()
