@@ -25,7 +25,7 @@ def test_quickstart_runs_from_another_directory_and_again(tmp_path):
             env=ENVIRONMENT,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=420,
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout

@@ -87,7 +87,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny_dataset, tmp_pa
             [*start, '--work-dir', folder, '--cfg-options', *options],
             check=True,
             env=environment,
-            timeout=240,
+            timeout=400,
             stdout=subprocess.DEVNULL,
         )
 
