@@ -94,7 +94,11 @@ class MASSMInferencer(BaseInferencer):
         """Nothing is drawn here; see ``massm.visualization``."""
 
     def postprocess(
-        self, preds: list[ShapeSample], visualization: Any = None, **kwargs: Any
+        self,
+        preds: list[ShapeSample],
+        visualization: Any = None,
+        return_datasamples: bool = False,
+        **kwargs: Any,
     ) -> list[InferenceResult]:
         """Shapes in the geometry of each input file."""
         return [self._result(sample) for sample in preds]
