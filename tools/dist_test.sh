@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Testing on several processes of one or more machines.
 # Usage: bash tools/dist_test.sh CONFIG PROCESSES [arguments of test.py]
-# Machines: NNODES, NODE_RANK, MASTER_ADDR and PORT from the environment. On CPUs add
-# --cfg-options env_cfg.dist_cfg.backend=gloo.
+# Machines: NNODES, NODE_RANK, MASTER_ADDR and PORT from the environment. Without a GPU the processes
+# share the CPU's cores.
 set -euo pipefail
 [ $# -ge 2 ] || { echo "usage: $0 CONFIG PROCESSES [arguments of test.py]" >&2; exit 2; }
 CONFIG=$1 PROCESSES=$2

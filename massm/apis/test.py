@@ -16,6 +16,7 @@ from rich.table import Table
 
 from massm.apis.train import make_writable, resolve_work_dir
 from massm.engine.checkpoint import load_checkpoint, register_safe_loader
+from massm.engine.distributed import prepare_processes
 from massm.errors import CheckpointError
 from massm.evaluation.prediction_store import CasePrediction, PredictionStore
 from massm.evaluation.summary import Row, by_anatomy, mean_over_anatomies, merge_rows
@@ -84,6 +85,7 @@ def test(
     """
     register_safe_loader(trust_checkpoint)
     config.launcher = launcher
+    prepare_processes(config, launcher)
     config.work_dir = resolve_work_dir(config, work_dir)
     config.load_from = checkpoint or str(find_checkpoint(Path(config.work_dir)))
     make_writable(Path(config.work_dir))

@@ -1,11 +1,13 @@
 """Training a model from a config."""
 
+import tempfile
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from massm.engine.checkpoint import register_safe_loader
+from massm.engine.distributed import prepare_processes
 from massm.errors import ConfigError
 
 
@@ -32,6 +34,7 @@ def train(
     """
     register_safe_loader(trust_checkpoint)
     config.launcher = launcher
+    prepare_processes(config, launcher)
     config.work_dir = resolve_work_dir(config, work_dir)
     make_writable(Path(config.work_dir))
     config.resume = bool(resume)
@@ -58,9 +61,8 @@ def make_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / '.writable'
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise ConfigError(
             f'{folder}: cannot be written ({error.strerror}); choose another --work-dir'
