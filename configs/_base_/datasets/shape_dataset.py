@@ -4,7 +4,7 @@
 load = [dict(type='LoadVolume'), dict(type='LoadParticles')]
 train_pipeline = [
     *load,
-    dict(type='RandomRemoval', prob=0.3),
+    dict(type='RandomRemoval', prob=0.5),
     dict(type='RandomFieldOfView', max_cut=0.15, prob=0.2),
     dict(type='RandomWarp', rotation=4.0, scale=0.05, translation=2.0, bend=0.8, bend_spacing=16.0),
     dict(type='RandomIntensity', noise=30.0, shift=30.0, scale=0.1, blur=0.6, prob=0.3),

@@ -13,16 +13,16 @@ from massm.structures import AnatomyStatus
 
 @TRANSFORMS.register_module()
 class RandomRemoval(BaseTransform):
-    """Fills one whole anatomy with the tissue around it and makes it absent, so that a detector
+    """Fills one whole anatomy with a tissue that borders on it and makes it absent, so that a detector
     learns absence from more than the few subjects who lack something. Comes before spatial steps,
     while the mask still fits.
 
     Args:
         prob: how often it acts.
-        rim: thickness of the layer around it whose values fill it, voxels.
+        rim: thickness of the layer around it that a value is drawn from, voxels.
     """
 
-    def __init__(self, prob: float = 0.3, rim: int = 2) -> None:
+    def __init__(self, prob: float = 0.5, rim: int = 2) -> None:
         self.prob, self.rim = prob, rim
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -35,12 +35,10 @@ class RandomRemoval(BaseTransform):
         mask, _ = read_mask(results['mask'][k])
         inside = binary_dilation(mask)
         rim = binary_dilation(inside, iterations=self.rim) & ~inside
-        low, high = np.sort(rng.choice(results['volume'][rim], 2))
-        mixed = rng.uniform(low, high, int(inside.sum())).astype(np.float32)
-        filled = np.full(mask.shape, (low + high) / 2, dtype=np.float32)
-        filled[inside] = mixed
-        smooth = gaussian_filter(filled, 1.0)
-        results['volume'][inside] = smooth[inside] + 15 * rng.standard_normal(len(mixed))
+        tissue = rng.choice(results['volume'][rim])
+        texture = gaussian_filter(rng.normal(0, 60, mask.shape).astype(np.float32), 1.0)
+        texture += rng.normal(0, 15, mask.shape).astype(np.float32)
+        results['volume'][inside] = tissue + texture[inside]
         results['has_shape'][k] = False
         results['local_vox'][k] = 0.0
         results['status'] = [
