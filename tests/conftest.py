@@ -89,8 +89,7 @@ def sphere() -> Mesh:
     return ball()
 
 
-@pytest.fixture
-def blob() -> Mesh:
+def make_blob() -> Mesh:
     """A closed surface without symmetry: a bent egg with two bumps."""
     mesh = ball()
     x, y, z = (mesh.vertices / 20).T
@@ -99,3 +98,19 @@ def blob() -> Mesh:
     points = mesh.vertices * bumps[:, None] * (1.5, 1.0, 0.8)
     points[:, 2] += 0.008 * points[:, 0] ** 2
     return mesh.with_vertices(points)
+
+
+@pytest.fixture
+def blob() -> Mesh:
+    return make_blob()
+
+
+@pytest.fixture
+def screw() -> Mesh:
+    """A chiral surface: a long egg twisted about its axis, with one bump near an end."""
+    mesh = ball()
+    x, y, z = (mesh.vertices * (2.0, 1.2, 0.6)).T
+    turn = x / 25
+    points = np.stack([x, np.cos(turn) * y - np.sin(turn) * z, np.sin(turn) * y + np.cos(turn) * z])
+    bump = 1 + 0.4 * np.exp(-((x - 25) ** 2 + (y - 10) ** 2) / 60)
+    return mesh.with_vertices(points.T * bump[:, None])

@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 
+from massm.apis.checkpoints import check_fits, check_weights
 from massm.apis.results import InferenceResult, ShapeResult
-from massm.apis.test import check_fits, check_weights
 from massm.datasets.resample import resample
 from massm.engine.checkpoint import register_safe_loader
 from massm.errors import CheckpointError

@@ -6,18 +6,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
+from massm.apis.checkpoints import check_fits, check_weights, find_checkpoint
 from massm.apis.train import make_writable, resolve_work_dir
-from massm.engine.checkpoint import load_checkpoint, register_safe_loader
-from massm.engine.distributed import prepare_processes
-from massm.errors import CheckpointError
+from massm.engine.checkpoint import register_safe_loader
+from massm.engine.distributed import prepare_processes, unwrapped
 from massm.evaluation.prediction_store import CasePrediction, PredictionStore
 from massm.evaluation.summary import Row, by_anatomy, mean_over_anatomies, merge_rows
 from massm.io.atomic import write_text
@@ -91,8 +89,7 @@ def test(
     make_writable(Path(config.work_dir))
     stored = check_fits(config, config.load_from, trust_checkpoint)
     runner = Runner.from_cfg(config)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    check_weights(model, stored, config.load_from)
+    check_weights(unwrapped(runner.model), stored, config.load_from)
     runner.test()
     metrics = runner.test_evaluator.metrics
     rows = merge_rows(*(m.rows for m in metrics if hasattr(m, 'rows')))
@@ -102,58 +99,6 @@ def test(
         stores = [m for m in metrics if isinstance(m, PredictionStore)]
         _write(result, folder, stores[0].predictions if stores else [])
     return result
-
-
-def find_checkpoint(work_dir: Path) -> Path:
-    """The best checkpoint of a work dir, else its last.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    best = sorted(work_dir.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
-    if best:
-        return best[-1]
-    pointer = work_dir / 'last_checkpoint'
-    if pointer.is_file():
-        last = work_dir / Path(pointer.read_text().strip()).name
-        if last.is_file():
-            return last
-    raise CheckpointError(f'{work_dir}: no checkpoint; train first, or name one')
-
-
-def check_fits(config: Config, path: str, trust: bool = False) -> dict:
-    """Reads a checkpoint and refuses one that was trained with other settings.
-
-    Raises:
-        CheckpointError: anatomies, particles or spacing differ.
-    """
-    checkpoint = load_checkpoint(path, trust=trust)
-    if 'state_dict' not in checkpoint:
-        raise CheckpointError(f'{path}: holds no model; give a checkpoint that training wrote')
-    meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
-    for key in ('anatomies', 'num_particles', 'spacing'):
-        if key in meta and meta[key] != config[key]:
-            raise CheckpointError(
-                f'{path}: was trained with {key} = {meta[key]}, the config says {config[key]}; '
-                'use the config it was trained with'
-            )
-    return checkpoint
-
-
-def check_weights(model: torch.nn.Module, checkpoint: dict, path: str) -> None:
-    """Refuses weights that do not fill the model; mmengine would only warn.
-
-    Raises:
-        CheckpointError: a weight is missing or of another shape.
-    """
-    stored = checkpoint['state_dict']
-    own = {k: v for k, v in model.state_dict().items() if not k.startswith('templates.')}
-    wrong = [k for k, v in own.items() if k not in stored or stored[k].shape != v.shape]
-    if wrong:
-        raise CheckpointError(
-            f'{path}: was trained with another network ({len(wrong)} weights do not fit, first '
-            f'{wrong[0]}); use the config it was trained with'
-        )
 
 
 def summarise(rows: list[Row]) -> dict[str, dict]:

@@ -1,45 +1,111 @@
-"""Build correspondences and shape models for every anatomy of a MASSM dataset.
+"""Build correspondences and shape models: of every anatomy of a MASSM dataset, or of a folder of
+surfaces (PLY, STL, OBJ, VTK).
 
-Example: python tools/build_pdm.py data/phantom --particles 512
-Run again to do only what is missing or changed.
+Examples:
+  python tools/build_pdm.py data/phantom --particles 512
+  python tools/build_pdm.py --meshes data/spleens --out models/spleen --particles 1024
+  python tools/build_pdm.py --meshes data/new --out models/new --fixed models/spleen
+
+Run again to do only what is missing or changed. docs/correspondences.md explains the choices.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from massm.commands.progress import track
-from massm.datasets.correspondences import (
-    RegisteredSubject,
-    build_template,
-    register_subjects,
-    update_manifest,
-    whole_subjects,
-    write_anatomy,
-)
+from massm.commands.tasks import task_runner
+from massm.datasets.correspondences import shape_sources, shapes_folder, update_manifest
 from massm.datasets.manifest import load_manifest
+from massm.datasets.shape_folder import (
+    RegisteredShape,
+    ShapeSource,
+    load_model,
+    register_shapes,
+)
+from massm.datasets.shape_summary import write_summary
 from massm.errors import ConfigError, DatasetError, ShapeError
+from massm.io.meshes import SUFFIXES
+from massm.shape.population import PopulationSettings, TaskRunner
+from massm.visualization.shape_quality import draw_quality
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
-    parser.add_argument('dataset', type=Path, help='folder with dataset.json')
-    parser.add_argument('--particles', type=int, default=1024, help='per anatomy')
-    parser.add_argument('--anatomies', nargs='+', help='default: all of the dataset')
+    parser.add_argument('dataset', type=Path, nargs='?', help='folder with dataset.json')
+    parser.add_argument('--meshes', type=Path, help='instead of a dataset: folder of surfaces, mm')
+    parser.add_argument('--out', type=Path, help='with --meshes: folder for the results')
+    parser.add_argument('--fixed', type=Path, help='with --meshes: model folder to add shapes to')
+    parser.add_argument(
+        '--same-axes', action='store_true', help='with --meshes: they lie alike, do not turn them'
+    )
+    parser.add_argument('--particles', type=int, default=1024, help='per anatomy (default: 1024)')
+    parser.add_argument('--anatomies', nargs='+', help='of the dataset (default: all)')
+    parser.add_argument(
+        '--correspondence-weight',
+        type=float,
+        default=PopulationSettings.weight,
+        help='more: even spacing, compact model; less: nearer to the surface; 0: registration '
+        'alone (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--landmarks', type=Path, help='folder of ID.particles (dataset: ANATOMY/ID.particles)'
+    )
     parser.add_argument('--jobs', type=int, default=-1, help='processes (default: all cores)')
+    parser.add_argument('--dask', metavar='ADDRESS', help='dask.distributed scheduler to use')
 
 
 def run(args: argparse.Namespace) -> int:
     """Builds; 1 when a subject or an anatomy had to be left out.
 
     Raises:
-        ConfigError, DatasetError: nothing can be built.
+        ConfigError, DatasetError, ShapeError: nothing can be built.
     """
+    _check(args)
+    table = Table(
+        'anatomy', 'shapes', 'surface mm', 'worst', 'spacing CV', 'folded %', 'modes 95 %'
+    )
+    notes: list[str] = []
+    with task_runner(args.jobs, args.dask) as tasks:
+        if args.meshes is not None:
+            _build_folder(args, tasks, table, notes)
+        else:
+            _build_dataset(args, tasks, table, notes)
+    Console(width=110).print(table)
+    print('\n'.join(notes))
+    return int(any(note.startswith('left out') for note in notes))
+
+
+def _check(args: argparse.Namespace) -> None:
     if args.particles < 16:
         raise ConfigError(f'--particles must be at least 16, got {args.particles}')
+    if not np.isfinite(args.correspondence_weight) or args.correspondence_weight < 0:
+        raise ConfigError(
+            f'--correspondence-weight must be 0 or more, got {args.correspondence_weight}'
+        )
+    if (args.dataset is None) == (args.meshes is None):
+        raise ConfigError('give either a dataset or --meshes DIR --out DIR')
+    if args.meshes is not None and args.out is None:
+        raise ConfigError('--meshes needs --out DIR for the results')
+    if args.meshes is None and (args.fixed or args.out or args.same_axes):
+        raise ConfigError(
+            '--out, --fixed and --same-axes go with --meshes; a dataset adds its validation and '
+            'test shapes to a fixed model of itself'
+        )
+    if args.landmarks is not None and not args.landmarks.is_dir():
+        raise ConfigError(f'{args.landmarks}: no such folder of landmarks; check the path')
+
+
+def _settings(args: argparse.Namespace, any_pose: bool) -> PopulationSettings:
+    return PopulationSettings(args.particles, args.correspondence_weight, any_pose=any_pose)
+
+
+def _build_dataset(
+    args: argparse.Namespace, tasks: TaskRunner, table: Table, notes: list[str]
+) -> None:
     manifest = load_manifest(args.dataset)
     anatomies = args.anatomies or list(manifest.anatomies)
     unknown = [name for name in anatomies if name not in manifest.anatomies]
@@ -48,38 +114,82 @@ def run(args: argparse.Namespace) -> int:
             f'{args.dataset}/dataset.json: has no {", ".join(unknown)}; it was prepared with '
             f'{", ".join(manifest.anatomies)}'
         )
-    results: dict[str, list[RegisteredSubject]] = {}
-    failures = []
-    table = Table(
-        'anatomy', 'template', 'shapes', 'surface mm', 'spacing CV', 'folded %', 'modes 95 %'
-    )
+    results = {}
     for name in anatomies:
         try:
-            template = build_template(manifest, name, args.particles)
+            sources = shape_sources(manifest, name, args.landmarks)
+            folder = shapes_folder(manifest, name)
+            results[name] = register_shapes(folder, sources, _settings(args, False), tasks)
         except ShapeError as error:
-            failures.append(str(error))
+            notes.append(f'left out: {name}: {error}')
             continue
-        count = len(whole_subjects(manifest, name))
-        registered = list(
-            track(register_subjects(manifest, name, template, args.jobs), count, name)
-        )
-        failures += [r.failure for r in registered if r.failure]
-        stats = write_anatomy(manifest, name, template, registered)
-        results[name] = registered
-        table.add_row(name, template.subject, str(count), *_summary(registered, stats))
+        _summarise(folder, name, results[name], table, notes)
+        print(f'{name}: {len(results[name])} shapes', flush=True)
     update_manifest(manifest, results)
-    Console().print(table)
-    for failure in failures:
-        print(f'left out: {failure}')
-    return int(bool(failures))
 
 
-def _summary(registered: list[RegisteredSubject], stats: dict) -> list[str]:
-    quality = [r.quality for r in registered if r.quality is not None]
+def _build_folder(
+    args: argparse.Namespace, tasks: TaskRunner, table: Table, notes: list[str]
+) -> None:
+    sources = _mesh_sources(args.meshes, args.landmarks, train=args.fixed is None)
+    fixed = None if args.fixed is None else load_model(args.fixed)
+    settings = _settings(args, not args.same_axes)
+    results = register_shapes(args.out, sources, settings, tasks, fixed)
+    pdm = None if args.fixed is None else args.fixed / 'pdm.npz'
+    _summarise(args.out, args.meshes.resolve().name, results, table, notes, pdm)
+
+
+def _mesh_sources(folder: Path, landmarks: Path | None, train: bool) -> list[ShapeSource]:
+    if not folder.is_dir():
+        raise ShapeError(f'{folder}: no such folder; give the folder that holds the surfaces')
+    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ShapeError(f'{folder}: no surface found; expected {", ".join(SUFFIXES)} files')
+    by_name: dict[str, Path] = {}
+    for file in files:
+        if file.stem in by_name:
+            raise ShapeError(
+                f'{folder}: {by_name[file.stem].name} and {file.name} are both {file.stem}; '
+                'rename or remove one'
+            )
+        by_name[file.stem] = file
+    marks = {
+        name: None if landmarks is None else landmarks / f'{name}.particles' for name in by_name
+    }
+    return [
+        ShapeSource(name, file, train, mark if (mark := marks[name]) and mark.is_file() else None)
+        for name, file in by_name.items()
+    ]
+
+
+def _summarise(
+    folder: Path,
+    anatomy: str,
+    results: list[RegisteredShape],
+    table: Table,
+    notes: list[str],
+    fixed_pdm: Path | None = None,
+) -> None:
+    stats = write_summary(folder, anatomy, results, fixed_pdm)
+    draw_quality(folder, stats)
+    table.add_row(anatomy, *_row(stats))
+    for name, quality in stats['quality'].items():
+        notes += [f'mended: {anatomy}/{name}: {text}' for text in quality['mended']]
+        notes += [f'look at: {anatomy}/{name} {text}' for text in quality['warnings']]
+    notes += [f'left out: {anatomy}/{name}: {text}' for name, text in stats['left_out'].items()]
+
+
+def _row(stats: dict[str, Any]) -> list[str]:
+    quality = list(stats['quality'].values())
+    if not quality:
+        return ['0'] + 5 * ['-']
+    distances = [q['surface_distance_mm'] for q in quality]
     enough = int(np.searchsorted(stats['compactness'], 0.95)) + 1
     return [
-        f'{np.mean([q.surface_distance_mm for q in quality]):.2f}',
-        f'{np.mean([q.spacing_cv for q in quality]):.2f}',
-        f'{100 * np.mean([q.folded for q in quality]):.2f}',
-        str(enough),
+        str(len(quality)),
+        f'{np.mean(distances):.3f}',
+        f'{np.max(distances):.3f}',
+        f'{np.mean([q["spacing_cv"] for q in quality]):.3f}',
+        f'{100 * np.mean([q["folded"] for q in quality]):.2f}',
+        str(enough) if stats['compactness'] else '-',
     ]

@@ -1,8 +1,6 @@
 """From a TotalSegmentator-like source folder to a MASSM dataset (DESIGN §4)."""
 
 import csv
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +19,9 @@ from massm.datasets.manifest import (
 )
 from massm.datasets.resample import resample, resample_mask
 from massm.errors import DatasetError, ImageError, MassmError
-from massm.io.atomic import write_text
 from massm.io.meshes import write_mesh
 from massm.io.nifti import read_mask, read_volume, write_volume
+from massm.io.records import fingerprint, read_record, write_record
 from massm.shape.reconstruction import largest_component, mesh_from_mask, touches_edge
 from massm.structures import AnatomyStatus, Grid
 
@@ -155,8 +153,8 @@ def write_manifest(out: Path, options: PrepareOptions, results: list[SubjectResu
 def prepare_subject(folder: Path, out: Path, options: PrepareOptions, split: str) -> SubjectResult:
     """Prepares one subject, or takes what an earlier run left when its source is unchanged."""
     record = out / '.prepare' / f'{folder.name}.json'
-    fingerprint = _fingerprint(folder, options)
-    done = _read_record(record, fingerprint, out)
+    source = _source_fingerprint(folder, options)
+    done = _earlier_result(record, source, out)
     if done is not None:
         entry = replace(done.entry, split=split) if done.entry else None
         return replace(done, entry=entry, was_done=True)
@@ -165,12 +163,7 @@ def prepare_subject(folder: Path, out: Path, options: PrepareOptions, split: str
     except (MassmError, OSError) as error:
         record.unlink(missing_ok=True)
         return SubjectResult(folder.name, None, failure=str(error))
-    content = {
-        'fingerprint': fingerprint,
-        'entry': subject_to_json(entry),
-        'remarks': remarks,
-    }
-    write_text(record, json.dumps(content))
+    write_record(record, source, {'entry': subject_to_json(entry), 'remarks': remarks})
     return SubjectResult(folder.name, entry, tuple(remarks))
 
 
@@ -224,25 +217,23 @@ def _prepare_anatomy(
     return AnatomyEntry(AnatomyStatus.OK, mask=mask_file, mesh=mesh_file), remarks
 
 
-def _fingerprint(folder: Path, options: PrepareOptions) -> str:
+def _source_fingerprint(folder: Path, options: PrepareOptions) -> str:
     """Changes when a source file, an option or this code's output does."""
-    digest = hashlib.sha256(f'{CODE_VERSION} {options}'.encode())
     files = [folder / 'ct.nii.gz'] + [
         folder / 'segmentations' / f'{name}.nii.gz' for name in options.anatomies
     ]
-    for file in files:
-        stat = file.stat() if file.exists() else None
-        digest.update(f'{file.name} {stat and (stat.st_size, stat.st_mtime_ns)}'.encode())
-    return digest.hexdigest()
+    stats = [file.stat() if file.exists() else None for file in files]
+    # Size and time, not content: images are too large to read only to see them unchanged.
+    return fingerprint(CODE_VERSION, options, *[s and (s.st_size, s.st_mtime_ns) for s in stats])
 
 
-def _read_record(record: Path, fingerprint: str, out: Path) -> SubjectResult | None:
+def _earlier_result(record: Path, source: str, out: Path) -> SubjectResult | None:
+    content = read_record(record, source)
+    if content is None:
+        return None
     try:
-        content = json.loads(record.read_text(encoding='utf-8'))
-        if content['fingerprint'] != fingerprint:
-            return None
         entry = subject_from_json(content['entry'])
-    except (OSError, KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
     files = [entry.image] + [f for a in entry.anatomies.values() for f in (a.mask, a.mesh) if f]
     if not all((out / file).is_file() for file in files):

@@ -1,7 +1,15 @@
-"""Several processes on machines without a GPU, which mmengine's launcher does not know."""
+"""Several processes: the network inside its wrapper, and machines without a GPU, which mmengine's
+launcher does not know."""
 
 import torch
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network itself, without the wrapper that several processes put around it."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def prepare_processes(config: Config, launcher: str) -> None:

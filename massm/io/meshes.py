@@ -1,4 +1,4 @@
-"""Surface meshes on disk (PLY, STL, OBJ), through trimesh."""
+"""Surface meshes on disk: PLY, STL, OBJ (trimesh) and VTK polydata (pyvista)."""
 
 from pathlib import Path
 
@@ -9,28 +9,59 @@ from massm.errors import ShapeError
 from massm.io.atomic import replacing
 from massm.structures import Mesh
 
+VTK_SUFFIXES = ('.vtk', '.vtp')
+SUFFIXES = ('.ply', '.stl', '.obj', *VTK_SUFFIXES)
+
 
 def read_mesh(path: Path) -> Mesh:
-    """Reads a triangle mesh, mm. STL's repeated corners are joined.
+    """Reads a triangle mesh, mm. STL's repeated corners are joined; VTK's polygons are cut up.
 
     Raises:
-        ShapeError: missing, unreadable, or without triangles.
+        ShapeError: missing, unreadable, not finite, or without triangles.
     """
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.is_file():
         raise ShapeError(f'{path}: no such mesh; check the path')
     try:
-        mesh = trimesh.load_mesh(path, process=False)
+        vertices, faces = (_read_vtk if path.suffix.lower() in VTK_SUFFIXES else _read)(path)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ShapeError(f'{path}: cannot be read as a mesh ({reason}); export it again') from error
-    if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
+    if len(faces) == 0:
         raise ShapeError(f'{path}: holds no triangles; export it as a triangle mesh')
-    if Path(path).suffix.lower() == '.stl':
-        mesh.merge_vertices()
-    return Mesh(np.asarray(mesh.vertices), np.asarray(mesh.faces))
+    try:
+        return Mesh(vertices, faces)
+    except ValueError as error:
+        raise ShapeError(f'{path}: {error}; export it again') from error
 
 
 def write_mesh(path: Path, mesh: Mesh) -> None:
     """Writes a mesh in the format of the suffix, binary where there is one."""
     with replacing(Path(path)) as temporary:
-        trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(temporary)
+        if Path(path).suffix.lower() in VTK_SUFFIXES:
+            _polydata(mesh).save(temporary)
+        else:
+            trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(temporary)
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    mesh = trimesh.load_mesh(path, process=False)
+    if not isinstance(mesh, trimesh.Trimesh):
+        return np.zeros((0, 3)), np.zeros((0, 3), dtype=int)
+    if path.suffix.lower() == '.stl':
+        mesh.merge_vertices()
+    return np.asarray(mesh.vertices), np.asarray(mesh.faces)
+
+
+def _read_vtk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    import pyvista
+
+    surface = pyvista.read(path).extract_surface(algorithm=None).triangulate()
+    return np.asarray(surface.points, dtype=np.float64), surface.faces.reshape(-1, 4)[:, 1:]
+
+
+def _polydata(mesh: Mesh):
+    import pyvista
+
+    faces = np.column_stack([np.full(len(mesh.faces), 3), mesh.faces])
+    return pyvista.PolyData(mesh.vertices.copy(), faces.ravel())

@@ -1,13 +1,10 @@
-"""Rigid alignment: least squares with known correspondences, trimmed ICP without."""
+"""Rigid alignment of corresponding points: least squares."""
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from massm.structures import RigidTransform
-
-IDENTITY_START = np.eye(3)[None]
 
 
 def rigid_fit(source: np.ndarray, target: np.ndarray) -> RigidTransform:
@@ -16,7 +13,7 @@ def rigid_fit(source: np.ndarray, target: np.ndarray) -> RigidTransform:
     Args:
         source, target: ``[M, 3]`` corresponding points, mm.
     """
-    rotation, translation = rigid_fit_batched(torch.as_tensor(source), torch.as_tensor(target))
+    rotation, translation = rigid_fit_batched(torch.tensor(source), torch.tensor(target))
     return RigidTransform.from_parts(rotation.numpy(), translation.numpy())
 
 
@@ -38,46 +35,3 @@ def rigid_fit_batched(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     rotation = (u * flip.unsqueeze(-2)) @ vh
     translation = target_mean - source_mean @ rotation.transpose(-1, -2)
     return rotation, translation.squeeze(-2)
-
-
-def trimmed_icp(
-    source: np.ndarray,
-    target: np.ndarray,
-    start: np.ndarray,
-    keep: float = 0.9,
-    steps: int = 30,
-) -> tuple[RigidTransform, float]:
-    """Iterative closest point on the ``keep`` best matches (Chetverikov et al. 2002).
-
-    Args:
-        source, target: ``[N, 3]``, ``[L, 3]`` surface points, mm.
-        start: ``[3, 3]`` rotation to begin with, about the centroids.
-        keep: share of the matches used in each fit.
-        steps: at most so many; stops when the residual no longer falls.
-
-    Returns:
-        The motion from ``source`` to ``target`` and the root mean square of the kept distances.
-    """
-    motion = RigidTransform.from_parts(start, target.mean(0) - start @ source.mean(0))
-    tree, count = cKDTree(target), max(3, int(keep * len(source)))
-    residual = np.inf
-    for _ in range(steps):
-        distance, match = tree.query(motion.apply(source))
-        best = np.argpartition(distance, count - 1)[:count]
-        previous, residual = residual, float(np.sqrt(np.mean(distance[best] ** 2)))
-        if residual > previous * (1 - 1e-4):
-            break
-        motion = rigid_fit(source[best], target[match[best]])
-    return motion, residual
-
-
-def align_surfaces(
-    source: np.ndarray, target: np.ndarray, starts: np.ndarray = IDENTITY_START
-) -> RigidTransform:
-    """The best trimmed ICP over several starting rotations ``[S, 3, 3]``.
-
-    Patients of one dataset share the RAS axes, so their shapes start from the identity alone;
-    shapes in any pose need a cover of the rotations.
-    """
-    fits = [trimmed_icp(source, target, start) for start in starts]
-    return min(fits, key=lambda fit: fit[1])[0]

@@ -1,8 +1,8 @@
-"""Correspondences by registering one template to every shape (DESIGN §7).
+"""Registration of a template surface to a subject's (DESIGN §7).
 
-Template and subject are surfaces in one pose. The displacement is a low-rank Gaussian process on
-the template; correspondences (nearest point of compatible normal, both ways) and a regularised
-least-squares solve alternate while the noise level falls.
+The displacement is a low-rank Gaussian process on the template; correspondences (nearest point of
+compatible normal, both ways) and a regularised least-squares solve alternate while the noise level
+falls. Template and subject are surfaces in one pose (massm.shape.alignment).
 """
 
 from collections.abc import Iterator
@@ -11,38 +11,33 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from massm.errors import ShapeError
 from massm.shape.gaussian_process import coarse_to_fine, low_rank
+from massm.shape.oriented_points import OrientedPoints
 from massm.shape.particles import farthest_points
-from massm.shape.surface import closest_points
+from massm.shape.surface_coordinates import SurfaceCoordinates
 from massm.structures import Mesh
+
+FULL_SCHEDULE = np.geomspace(0.02, 0.001, 30)
+SHORT_SCHEDULE = np.geomspace(0.02, 0.003, 12)
+MATCHED_PER_VERTEX = 2
+LANDMARK_NOISE = 2e-4
 
 
 @dataclass(frozen=True, eq=False)
-class OrientedPoints:
-    """Surface samples: ``points`` ``[N, 3]`` mm and unit ``normals`` ``[N, 3]``."""
+class Landmarks:
+    """Places of the template, ``coordinates`` of K, that belong to ``points`` ``[K, 3]`` of the
+    subject, mm."""
 
+    coordinates: SurfaceCoordinates
     points: np.ndarray
-    normals: np.ndarray
-
-    def features(self, normal_weight: float) -> np.ndarray:
-        """``[N, 6]``: nearest neighbours here are near in place and alike in normal.
-        ``normal_weight`` is the distance (mm) that a right angle costs, divided by √2."""
-        return np.hstack([self.points, normal_weight * self.normals])
 
 
 @dataclass(frozen=True, eq=False)
 class RegistrationTemplate:
-    """What every registration of one anatomy shares.
-
-    ``mesh``: the template surface. ``particles`` ``[M]``, ``samples`` ``[S]``: indices of its
-    vertices that become particles and that drive the fit. ``basis`` ``[V, R]``: the prior's scaled
-    eigenfunctions at the vertices.
-    """
+    """What every registration of one anatomy shares: the template's surface (even triangles) and
+    the prior's scaled eigenfunctions ``basis`` ``[V, R]`` at its vertices."""
 
     mesh: Mesh
-    particles: np.ndarray
-    samples: np.ndarray
     basis: np.ndarray
 
     @property
@@ -60,43 +55,41 @@ class FitState:
     residual: float
 
 
-def make_template(
-    mesh: Mesh, count: int, rank: int = 200, samples: int = 2000, nodes: int = 800
-) -> RegistrationTemplate:
-    """Chooses ``count`` particles on ``mesh`` (farthest points) and prepares the prior.
-
-    Raises:
-        ShapeError: the mesh has fewer vertices than particles are asked for.
-    """
-    if count > len(mesh.vertices):
-        raise ShapeError(
-            f'{count} particles asked of a template with {len(mesh.vertices)} vertices; ask for '
-            'fewer or prepare the masks at a finer spacing'
-        )
-    order = farthest_points(mesh.vertices, min(len(mesh.vertices), max(samples, count)))
+def make_template(mesh: Mesh, rank: int = 200, nodes: int = 800) -> RegistrationTemplate:
+    """Prepares the prior on ``mesh``, mm; ``nodes`` carry its ``rank`` eigenfunctions."""
     size = float(np.ptp(mesh.vertices, axis=0).max() / 2)
-    process = low_rank(coarse_to_fine(size), mesh.vertices[order[:nodes]], rank)
-    return RegistrationTemplate(mesh, order[:count], order[:samples], process.basis(mesh.vertices))
+    chosen = farthest_points(mesh.vertices, min(len(mesh.vertices), nodes))
+    process = low_rank(coarse_to_fine(size), mesh.vertices[chosen], rank)
+    return RegistrationTemplate(mesh, process.basis(mesh.vertices))
 
 
 def fit_template(
-    template: RegistrationTemplate, target: Mesh, steps: int = 30
+    template: RegistrationTemplate,
+    target: Mesh,
+    landmarks: Landmarks | None = None,
+    noises: np.ndarray = FULL_SCHEDULE,
 ) -> Iterator[FitState]:
     """Registers the template to ``target`` (same pose, mm), yielding a state after every solve.
 
-    The noise level (of the mean over the samples) falls geometrically from a 50th of the
+    The noise level (of the mean over the vertices) falls geometrically from a 50th of the
     template's size to a 1000th; a lower start lets matches drag the surface along itself and fold.
+
+    Args:
+        landmarks: pairs that are to coincide.
+        noises: the noise levels, shares of the template's size.
     """
-    surface = OrientedPoints(target.vertices, target.vertex_normals())
-    tree = cKDTree(surface.features(0.3 * template.size))
-    basis = template.basis[template.samples]
-    origin = template.mesh.vertices[template.samples]
+    surface = _matchable(target, MATCHED_PER_VERTEX * len(template.mesh.vertices))
+    weight = 0.3 * template.size
+    tree = cKDTree(surface.features(weight))
+    origin, basis = template.mesh.vertices, template.basis
     coefficients = np.zeros((basis.shape[1], 3))
-    for noise in template.size * np.geomspace(0.02, 0.001, steps):
-        moved = _moved_samples(template, coefficients)
-        goal, weight = match_both_ways(moved, surface, tree, 0.3 * template.size)
-        coefficients = _solve(basis, goal - origin, weight, noise)
-        left = (origin + basis @ coefficients - goal)[weight > 0]
+    pins = _pins(template, landmarks)
+    for noise in template.size * noises:
+        moved = template.mesh.with_vertices(origin + basis @ coefficients)
+        samples = OrientedPoints(moved.vertices, moved.vertex_normals())
+        goal, trust = match_both_ways(samples, surface, tree, weight)
+        coefficients = _solve(basis, goal - origin, trust, noise, pins)
+        left = (origin + basis @ coefficients - goal)[trust > 0]
         yield FitState(coefficients, float(noise), float(np.sqrt((left**2).sum(1).mean())))
 
 
@@ -105,32 +98,25 @@ def warp_template(template: RegistrationTemplate, state: FitState) -> np.ndarray
     return template.mesh.vertices + template.basis @ state.coefficients
 
 
-def corresponding_particles(
-    template: RegistrationTemplate, state: FitState, target: Mesh
-) -> np.ndarray:
-    """``[M, 3]`` the template's particles on the surface of ``target``, mm."""
-    return closest_points(warp_template(template, state)[template.particles], target)
-
-
 def match_both_ways(
     moved: OrientedPoints, surface: OrientedPoints, tree: cKDTree, normal_weight: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where each template sample is pulled to.
+    """Where each template vertex is pulled to.
 
     Forward: onto the tangent plane of its nearest compatible surface point, which leaves sliding
-    to the prior. Backward: every surface point pulls the sample nearest to it, so that no tip of
+    to the prior. Backward: every surface point pulls the vertex nearest to it, so that no tip of
     the subject is left uncovered.
 
     Returns:
-        ``goal`` ``[S, 3]`` mm and ``weight`` ``[S]``, 0 where no compatible point was found.
+        ``goal`` ``[V, 3]`` mm and ``weight`` ``[V]``, 0 where no compatible point was found.
     """
-    _, match = tree.query(moved.features(normal_weight))
-    toward = surface.points[match] - moved.points
+    features = moved.features(normal_weight)
+    _, match = tree.query(features)
     normals = surface.normals[match]
-    forward = (toward * normals).sum(1, keepdims=True) * normals
+    forward = ((surface.points[match] - moved.points) * normals).sum(1, keepdims=True) * normals
     weight = (np.einsum('ij,ij->i', moved.normals, normals) > 0.2).astype(float)
 
-    _, back = cKDTree(moved.features(normal_weight)).query(surface.features(normal_weight))
+    _, back = cKDTree(features).query(surface.features(normal_weight))
     agree = np.einsum('ij,ij->i', moved.normals[back], surface.normals) > 0.2
     back, pull = back[agree], surface.points[agree] - moved.points[back[agree]]
     hits = np.bincount(back, minlength=len(moved.points)).astype(float)
@@ -144,21 +130,40 @@ def match_both_ways(
     return moved.points + step, np.clip(weight + has_pull, 0, 1)
 
 
-def _moved_samples(template: RegistrationTemplate, coefficients: np.ndarray) -> OrientedPoints:
-    moved = template.mesh.with_vertices(template.mesh.vertices + template.basis @ coefficients)
-    return OrientedPoints(
-        moved.vertices[template.samples], moved.vertex_normals()[template.samples]
-    )
+def _matchable(target: Mesh, count: int) -> OrientedPoints:
+    """About ``count`` vertices of ``target`` with their normals (all of a coarse mesh)."""
+    stride = max(1, len(target.vertices) // count)
+    return OrientedPoints(target.vertices[::stride], target.vertex_normals()[::stride])
+
+
+def _pins(
+    template: RegistrationTemplate, landmarks: Landmarks | None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Rows of the basis at the landmarks and their displacements, divided by their noise."""
+    if landmarks is None:
+        return None
+    noise = LANDMARK_NOISE * template.size
+    rows = landmarks.coordinates.matrix(len(template.mesh.vertices)) @ template.basis
+    displacement = landmarks.points - landmarks.coordinates.on(template.mesh.vertices)
+    return rows / noise, displacement / noise
 
 
 def _solve(
-    basis: np.ndarray, displacement: np.ndarray, weight: np.ndarray, noise: float
+    basis: np.ndarray,
+    displacement: np.ndarray,
+    weight: np.ndarray,
+    noise: float,
+    pins: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Posterior mean of the coefficients ``[R, 3]`` given noisy displacements ``[S, 3]``.
+    """Posterior mean of the coefficients ``[R, 3]`` given noisy displacements ``[V, 3]``.
 
-    ``noise`` (mm) is that of the samples' mean: neighbouring samples say the same thing, so that
+    ``noise`` (mm) is that of the vertices' mean: neighbouring vertices say the same thing, so that
     more of them must not outvote the prior.
     """
-    weighted = basis * (weight / len(weight))[:, None]
-    system = weighted.T @ basis + noise**2 * np.eye(basis.shape[1])
-    return np.linalg.solve(system, weighted.T @ displacement)
+    weighted = basis * (weight / (len(weight) * noise**2))[:, None]
+    system = weighted.T @ basis + np.eye(basis.shape[1])
+    pull = weighted.T @ displacement
+    if pins is not None:
+        system += pins[0].T @ pins[0]
+        pull += pins[0].T @ pins[1]
+    return np.linalg.solve(system, pull)

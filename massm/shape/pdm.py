@@ -69,6 +69,64 @@ class PointDistributionModel:
         """The shape of the model's span nearest to ``world`` ``[..., M, 3]``."""
         return self.instance(self.coefficients(world))
 
+    def sample(self, count: int = 1, seed: int = 0) -> np.ndarray:
+        """``[count, M, 3]`` world particles drawn from the model."""
+        draws = np.random.default_rng(seed).standard_normal((count, len(self)))
+        return self.instance(draws)
+
+    def mahalanobis(self, world: np.ndarray) -> np.ndarray:
+        """``[...]`` distance of ``[..., M, 3]`` from the mean in standard deviations, within the
+        model's span."""
+        return np.linalg.norm(self.coefficients(world), axis=-1)
+
+    def log_likelihood(self, world: np.ndarray, noise: float = 1.0) -> np.ndarray:
+        """``[...]`` log density of ``[..., M, 3]`` under the modes plus independent ``noise`` (mm)
+        on every coordinate (probabilistic principal components, Tipping and Bishop 1999)."""
+        offset = (world - self.mean).reshape(*world.shape[:-2], -1)
+        scores = np.tensordot(world - self.mean, self.modes, axes=([-2, -1], [1, 2]))
+        outside = (offset**2).sum(-1) - (scores**2).sum(-1)
+        variances = self.variances + noise**2
+        rest = offset.shape[-1] - len(self)
+        squares = (scores**2 / variances).sum(-1) + outside / noise**2
+        volume = np.log(variances).sum() + rest * np.log(noise**2)
+        return -0.5 * (squares + volume + offset.shape[-1] * np.log(2 * np.pi))
+
+    def marginal(self, particles: np.ndarray) -> 'PointDistributionModel':
+        """The model of some ``particles`` alone (indices ``[P]``), with modes orthonormal again."""
+        root = self.modes[:, particles] * np.sqrt(self.variances)[:, None, None]
+        _, singular, rows = np.linalg.svd(root.reshape(len(self), -1), full_matrices=False)
+        kept = singular > max(singular.max(initial=0), 1e-12) * 1e-7
+        modes = rows[kept].reshape(-1, len(particles), 3)
+        return PointDistributionModel(self.mean[particles], modes, singular[kept] ** 2)
+
+    def posterior(
+        self, particles: np.ndarray, points: np.ndarray, noise: float = 1.0
+    ) -> 'PointDistributionModel':
+        """The model once some particles were seen (Albrecht et al. 2013).
+
+        Args:
+            particles: ``[P]`` indices of those seen.
+            points: ``[P, 3]`` where, world mm.
+            noise: standard deviation of each coordinate seen, mm.
+        """
+        scales = np.sqrt(self.variances)
+        seen = (self.modes[:, particles] * scales[:, None, None]).reshape(len(self), -1)
+        precision = np.eye(len(self)) + seen @ seen.T / noise**2
+        offset = (points - self.mean[particles]).ravel()
+        best = np.linalg.solve(precision, seen @ offset) / noise**2
+        values, vectors = np.linalg.eigh(np.linalg.inv(precision))
+        root = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T * scales
+        _, singular, turns = np.linalg.svd(root, full_matrices=False)
+        modes = np.tensordot(turns, self.modes, axes=(1, 0))
+        return PointDistributionModel(self.instance(best), modes, singular**2)
+
+    def reconstruct(
+        self, particles: np.ndarray, points: np.ndarray, noise: float = 1.0
+    ) -> np.ndarray:
+        """``[M, 3]``: the most likely whole shape given some of its particles; arguments as for
+        :meth:`posterior`."""
+        return self.posterior(particles, points, noise).mean
+
     def save(self, path: Path) -> None:
         """Writes ``mean``, ``modes``, ``variances`` as NPZ."""
         np.savez_compressed(path, mean=self.mean, modes=self.modes, variances=self.variances)

@@ -11,29 +11,34 @@ def compactness(model: PointDistributionModel) -> np.ndarray:
     return np.cumsum(model.variances) / total if total > 0 else np.ones(len(model))
 
 
-def generalization(world: np.ndarray) -> np.ndarray:
+def generalization(world: np.ndarray, most: int = 64) -> np.ndarray:
     """Leave-one-out reconstruction error per number of modes.
 
     Args:
         world: ``[N, M, 3]``, mm.
+        most: leave out at most so many shapes, evenly chosen, in a large population.
 
     Returns:
         ``[N - 2]``: entry k-1 is the mean Euclidean particle error (mm) of a shape rebuilt from k
-        modes of the others, averaged over the shapes.
+        modes of the others, averaged over the shapes left out.
     """
     modes = len(world) - 2
     if modes < 1:
         return np.zeros(0)
-    errors = np.zeros((len(world), modes))
-    for left_out, shape in enumerate(world):
+    chosen = np.unique(np.linspace(0, len(world) - 1, min(most, len(world))).astype(int))
+    errors = np.zeros((len(chosen), modes))
+    for row, left_out in enumerate(chosen):
         model = PointDistributionModel.fit(np.delete(world, left_out, axis=0))
-        for k in range(1, modes + 1):
-            rebuilt = model.truncate(k).project(shape)
-            errors[left_out, k - 1] = np.linalg.norm(rebuilt - shape, axis=1).mean()
+        rebuilt = model.mean - world[left_out]
+        scores = np.tensordot(model.modes, -rebuilt, axes=2)
+        for k in range(modes):
+            if k < len(model):
+                rebuilt = rebuilt + scores[k] * model.modes[k]
+            errors[row, k] = np.linalg.norm(rebuilt, axis=1).mean()
     return errors.mean(0)
 
 
-def specificity(world: np.ndarray, samples: int = 200, seed: int = 0) -> np.ndarray:
+def specificity(world: np.ndarray, samples: int = 1000, seed: int = 0) -> np.ndarray:
     """Distance of the model's samples to the nearest training shape, per number of modes.
 
     Args:
@@ -45,14 +50,24 @@ def specificity(world: np.ndarray, samples: int = 200, seed: int = 0) -> np.ndar
         shape that is nearest.
     """
     model = PointDistributionModel.fit(world)
-    generator = np.random.default_rng(seed)
-    draws = generator.standard_normal((samples, len(model)))
+    draws = np.random.default_rng(seed).standard_normal((samples, len(model)), dtype=np.float32)
+    modes = model.modes.reshape(len(model), -1).astype(np.float32)
+    known = (world - model.mean).reshape(len(world), -1).astype(np.float32)
+    shapes = np.zeros((samples, known.shape[1]), dtype=np.float32)
     result = np.zeros(len(model))
-    for k in range(1, len(model) + 1):
-        shapes = model.truncate(k).instance(draws[:, :k])
-        distances = [np.linalg.norm(shapes - other, axis=-1).mean(-1) for other in world]
-        result[k - 1] = np.min(distances, axis=0).mean()
+    for k in range(len(model)):
+        shapes += np.outer(draws[:, k] * np.sqrt(model.variances[k]), modes[k])
+        result[k] = _nearest_distance(shapes, known).mean()
     return result
+
+
+def _nearest_distance(shapes: np.ndarray, known: np.ndarray, candidates: int = 3) -> np.ndarray:
+    """``[S]`` mean particle distance of ``[S, 3M]`` to the nearest of ``[N, 3M]``, which is looked
+    for among the few that are nearest in the root mean square."""
+    squares = (known**2).sum(1) - 2 * shapes @ known.T
+    order = np.argsort(squares, axis=1)[:, :candidates]
+    offsets = (shapes[:, None] - known[order]).reshape(*order.shape, -1, 3)
+    return np.sqrt(np.einsum('scmx,scmx->scm', offsets, offsets)).mean(-1).min(1)
 
 
 def shape_statistics(world: np.ndarray) -> dict[str, list[float]]:

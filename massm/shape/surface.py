@@ -37,6 +37,37 @@ def warp_weights(vertices: np.ndarray, particles: np.ndarray) -> np.ndarray:
     return np.linalg.solve(system, basis.T).T[:, :count]
 
 
+class TargetSurface:
+    """A surface made ready for many nearest-point queries (mm)."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.area = mesh.area()
+        # Open3D computes in float32: centring keeps sub-micrometre precision far from the origin.
+        self._centre = mesh.vertices.mean(0)
+        self._scene = _scene(mesh.with_vertices(mesh.vertices - self._centre))
+        self._normals = mesh.vertex_normals()
+
+    def locate(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Corners ``[N, 3]`` (vertices) and barycentric weights ``[N, 3]`` of the surface points
+        nearest to ``[N, 3]``."""
+        import open3d as o3d
+
+        query = o3d.core.Tensor.from_numpy((points - self._centre).astype(np.float32))
+        found = self._scene.compute_closest_points(query)
+        corners = self.mesh.faces[found['primitive_ids'].numpy().astype(np.int64)]
+        u, v = found['primitive_uvs'].numpy().astype(np.float64).T
+        weights = np.clip(np.stack([1 - u - v, u, v], 1), 0, 1)
+        return corners, weights / weights.sum(1, keepdims=True)
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The surface points nearest to ``[N, 3]`` and their unit normals, smooth across edges."""
+        corners, weights = self.locate(points)
+        near = np.einsum('kc,kcx->kx', weights, self.mesh.vertices[corners])
+        normals = np.einsum('kc,kcx->kx', weights, self._normals[corners])
+        return near, normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+
 def surface_distance(points: np.ndarray, mesh: Mesh) -> np.ndarray:
     """Unsigned distance of ``[N, 3]`` points (mm) to the triangles of ``mesh``: ``[N]``, mm."""
     return np.linalg.norm(points - closest_points(points, mesh), axis=1)

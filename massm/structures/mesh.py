@@ -42,9 +42,9 @@ class Mesh:
 
     def vertex_normals(self) -> np.ndarray:
         """``[V, 3]`` unit normals, the area-weighted mean of the faces around a vertex."""
-        normals = np.zeros_like(self.vertices)
-        for corner in range(3):
-            np.add.at(normals, self.faces[:, corner], self.face_vectors())
+        count, corners = len(self.vertices), self.faces.T.ravel()
+        faces = np.tile(self.face_vectors(), (3, 1))
+        normals = np.stack([np.bincount(corners, faces[:, i], count) for i in range(3)], 1)
         return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
     def volume(self) -> float:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from massm.errors import ShapeError
 from massm.shape.pdm import PointDistributionModel
@@ -30,6 +31,50 @@ def test_modes_are_orthonormal_and_variances_fall(world):
     assert (np.diff(model.variances) <= 0).all()
 
 
+def test_samples_have_the_models_covariance(world):
+    model = PointDistributionModel.fit(world)
+    drawn = model.sample(4000, seed=1)
+    assert np.array_equal(drawn, model.sample(4000, seed=1))
+    scores = model.coefficients(drawn)
+    assert np.allclose(np.cov(scores.T), np.eye(3), atol=0.1)
+
+
+def test_log_likelihood_is_that_of_the_normal_density(world, rng):
+    model = PointDistributionModel.fit(world)
+    flat = model.modes.reshape(3, -1)
+    covariance = flat.T @ np.diag(model.variances) @ flat + 0.25 * np.eye(flat.shape[1])
+    shape = model.sample(1)[0] + rng.normal(size=model.mean.shape) * 0.5
+    true = multivariate_normal(model.mean.ravel(), covariance).logpdf(shape.ravel())
+    assert model.log_likelihood(shape, noise=0.5) == pytest.approx(true)
+
+
+def test_marginal_is_the_model_of_its_particles(world):
+    model = PointDistributionModel.fit(world)
+    few = model.marginal(np.array([3, 7, 11]))
+    direct = PointDistributionModel.fit(world[:, [3, 7, 11]])
+    assert np.allclose(few.variances, direct.variances)
+    assert np.allclose(few.project(world[:, [3, 7, 11]]), world[:, [3, 7, 11]])
+
+
+def test_posterior_is_gaussian_conditioning(world):
+    model = PointDistributionModel.fit(world)
+    seen, noise = np.array([0, 5]), 0.7
+    flat = model.modes.reshape(3, -1)
+    covariance = flat.T @ np.diag(model.variances) @ flat
+    rows = (3 * seen[:, None] + np.arange(3)).ravel()
+    points = world[4, seen]
+    gain = covariance[:, rows] @ np.linalg.inv(
+        covariance[np.ix_(rows, rows)] + noise**2 * np.eye(len(rows))
+    )
+    mean = model.mean.ravel() + gain @ (points - model.mean[seen]).ravel()
+    posterior = model.posterior(seen, points, noise)
+    assert np.allclose(posterior.mean.ravel(), mean)
+    rest = covariance - gain @ covariance[rows]
+    modes = posterior.modes.reshape(len(posterior), -1)
+    assert np.allclose(modes.T @ np.diag(posterior.variances) @ modes, rest, atol=1e-8)
+    assert np.allclose(model.reconstruct(seen, points, 1e-4)[seen], points, atol=1e-3)
+
+
 def test_saved_model_comes_back(world, tmp_path):
     model = PointDistributionModel.fit(world)
     model.save(tmp_path / 'pdm.npz')
@@ -57,6 +102,17 @@ def test_statistics_against_hand_worked_numbers():
     # not exact; bound it by the half distance between shapes.
     assert 0 < specificity(world, 500)[0] < 1.0
     assert set(shape_statistics(world)) == {'compactness', 'generalization', 'specificity'}
+
+
+def test_specificity_against_the_plain_definition(world):
+    model = PointDistributionModel.fit(world)
+    draws = np.random.default_rng(0).standard_normal((300, 3), dtype=np.float32)
+    plain = []
+    for k in range(1, 4):
+        shapes = model.truncate(k).instance(draws[:, :k])
+        all_distances = [np.linalg.norm(shapes - w, axis=-1).mean(-1) for w in world]
+        plain.append(np.min(all_distances, axis=0).mean())
+    assert specificity(world, 300) == pytest.approx(plain, rel=1e-3)
 
 
 def test_generalization_sees_what_the_others_lack():

@@ -13,9 +13,9 @@ from massm.structures import AnatomyStatus
 
 @TRANSFORMS.register_module()
 class RandomRemoval(BaseTransform):
-    """Fills one whole anatomy with a tissue that borders on it and makes it absent, so that a detector
-    learns absence from more than the few subjects who lack something. Comes before spatial steps,
-    while the mask still fits.
+    """Fills one whole anatomy with a tissue that borders on it and makes it absent, so that a
+    detector learns absence from more than the few subjects who lack something. Comes before
+    spatial steps, while the mask still fits.
 
     Args:
         prob: how often it acts.

@@ -3,9 +3,9 @@
 import torch
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from massm.engine.distributed import unwrapped
 from massm.models.world_heads.cvae_world_head import CVAEWorldHead, pretrain_shape_vae
 from massm.registry import HOOKS
 
@@ -30,7 +30,7 @@ class CVAEPretrainHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Pretrains on every process alike and takes the first one's result."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         head = model.world_head
         if not isinstance(head, CVAEWorldHead) or bool(head.shape_vae.is_trained):
             return

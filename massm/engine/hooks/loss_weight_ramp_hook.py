@@ -1,9 +1,9 @@
 """Loss weights that change with the epoch (MASSM §4.2)."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from massm.engine.distributed import unwrapped
 from massm.errors import ConfigError
 from massm.registry import HOOKS
 
@@ -67,4 +67,4 @@ class LossWeightRampHook(Hook):
 
 
 def _model(runner: Runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return unwrapped(runner.model)

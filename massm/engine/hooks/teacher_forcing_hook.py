@@ -1,9 +1,9 @@
 """Truth in place of predictions, less and less often (MASSM §4.2)."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from massm.engine.distributed import unwrapped
 from massm.registry import HOOKS
 
 
@@ -29,6 +29,6 @@ class TeacherForcingHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Sets this epoch's probability and logs it."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         model.teacher_forcing = forcing_probability(runner.epoch, self.begin, self.end)
         runner.message_hub.update_scalar('train/teacher_forcing', model.teacher_forcing)

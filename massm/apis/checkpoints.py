@@ -1,0 +1,61 @@
+"""Which checkpoint to use, and whether it belongs to a config."""
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from massm.engine.checkpoint import load_checkpoint
+from massm.errors import CheckpointError
+
+
+def find_checkpoint(work_dir: Path) -> Path:
+    """The best checkpoint of a work dir, else its last.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    best = sorted(work_dir.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
+    if best:
+        return best[-1]
+    pointer = work_dir / 'last_checkpoint'
+    if pointer.is_file():
+        last = work_dir / Path(pointer.read_text().strip()).name
+        if last.is_file():
+            return last
+    raise CheckpointError(f'{work_dir}: no checkpoint; train first, or name one')
+
+
+def check_fits(config: Config, path: str, trust: bool = False) -> dict:
+    """Reads a checkpoint and refuses one that was trained with other settings.
+
+    Raises:
+        CheckpointError: anatomies, particles or spacing differ.
+    """
+    checkpoint = load_checkpoint(path, trust=trust)
+    if 'state_dict' not in checkpoint:
+        raise CheckpointError(f'{path}: holds no model; give a checkpoint that training wrote')
+    meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+    for key in ('anatomies', 'num_particles', 'spacing'):
+        if key in meta and meta[key] != config[key]:
+            raise CheckpointError(
+                f'{path}: was trained with {key} = {meta[key]}, the config says {config[key]}; '
+                'use the config it was trained with'
+            )
+    return checkpoint
+
+
+def check_weights(model: torch.nn.Module, checkpoint: dict, path: str) -> None:
+    """Refuses weights that do not fill the model; mmengine would only warn.
+
+    Raises:
+        CheckpointError: a weight is missing or of another shape.
+    """
+    stored = checkpoint['state_dict']
+    own = {k: v for k, v in model.state_dict().items() if not k.startswith('templates.')}
+    wrong = [k for k, v in own.items() if k not in stored or stored[k].shape != v.shape]
+    if wrong:
+        raise CheckpointError(
+            f'{path}: was trained with another network ({len(wrong)} weights do not fit, first '
+            f'{wrong[0]}); use the config it was trained with'
+        )

@@ -1,0 +1,121 @@
+"""What is made of an anatomy's particles: shape model, statistics, quality, ShapeWorks project."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from massm.datasets.shape_folder import RegisteredShape, read_world
+from massm.io.atomic import replacing, write_text
+from massm.io.shapeworks import ProjectDomain, ProjectSubject, write_project
+from massm.shape.pdm import PointDistributionModel
+from massm.shape.quality import outliers
+from massm.shape.statistics import shape_statistics
+
+WARNINGS = {
+    'surface_distance_mm': 'lies off its surface',
+    'spacing_cv': 'has uneven particles',
+    'folded': 'is folded',
+}
+# A value this many times the median over the subjects is worth a look, if it matters at all.
+NOTABLE, MATTERS = 3.0, {'surface_distance_mm': 0.3, 'spacing_cv': 0.25, 'folded': 0.01}
+
+
+def write_summary(
+    folder: Path, anatomy: str, results: list[RegisteredShape], fixed_pdm: Path | None = None
+) -> dict[str, Any]:
+    """Writes ``pdm.npz``, ``stats.json``, ``template.json`` and ``project.swproj``.
+
+    Args:
+        fixed_pdm: the shape model of a fixed model; else that of the training shapes is made.
+
+    Returns:
+        The content of ``stats.json``.
+    """
+    good = [r for r in results if r.failure is None]
+    train = [r.source.id for r in good if r.source.train]
+    world = read_world(folder, train)
+    if fixed_pdm is None:
+        pdm = PointDistributionModel.fit(world)
+    else:
+        pdm = PointDistributionModel.load(fixed_pdm)
+    with replacing(folder / 'pdm.npz') as temporary:
+        pdm.save(temporary)
+    stats = {
+        'particles': len(pdm.mean),
+        'train_shapes': len(train),
+        **shape_statistics(world),
+        'quality': quality_table(folder, good, world, pdm, fixed_pdm is not None),
+        'left_out': {r.source.id: r.failure for r in results if r.failure is not None},
+    }
+    write_text(folder / 'stats.json', json.dumps(stats, indent=1) + '\n')
+    _write_template(folder, anatomy, len(pdm.mean))
+    write_project(folder / 'project.swproj', [_project_subject(anatomy, r) for r in good])
+    return stats
+
+
+def quality_table(
+    folder: Path,
+    good: list[RegisteredShape],
+    world: np.ndarray,
+    pdm: PointDistributionModel,
+    fixed: bool,
+) -> dict[str, dict[str, Any]]:
+    """Per subject: quality, Mahalanobis distance to the model, and ``warnings`` in words."""
+    train = [r.source.id for r in good if r.source.train]
+    _, odd = outliers(world)
+    odd_ids = set() if fixed else {name for name, is_odd in zip(train, odd, strict=True) if is_odd}
+    values = {key: np.array([getattr(r.quality, key) for r in good]) for key in WARNINGS}
+    table = {}
+    for row, result in enumerate(good):
+        subject = result.source.id
+        warnings = [
+            f'{words} ({values[key][row]:.3g})'
+            for key, words in WARNINGS.items()
+            if values[key][row] > max(MATTERS[key], NOTABLE * float(np.median(values[key])))
+        ]
+        assert result.quality is not None
+        if result.quality.swaps:
+            warnings.append(f'{result.quality.swaps} particles are torn from their neighbours')
+        if subject in odd_ids:
+            warnings.append('is an outlier among the training shapes')
+        particles = read_world(folder, [subject])[0]
+        table[subject] = {
+            **asdict(result.quality),
+            'mahalanobis': float(pdm.mahalanobis(particles)),
+            'train': result.source.train,
+            'warnings': warnings,
+            'mended': list(result.remarks),
+        }
+    return table
+
+
+def _write_template(folder: Path, anatomy: str, particles: int) -> None:
+    try:
+        medoid = json.loads((folder / '.model.json').read_text(encoding='utf-8'))['medoid']
+    except (OSError, KeyError, ValueError):
+        medoid = None
+    description = {
+        'anatomy': anatomy,
+        'subject': medoid,
+        'num_particles': particles,
+        'mesh': 'template.ply',
+        'local': 'template.particles',
+        'world': 'template.particles',
+    }
+    write_text(folder / 'template.json', json.dumps(description, indent=1) + '\n')
+
+
+def _project_subject(anatomy: str, result: RegisteredShape) -> ProjectSubject:
+    assert result.patient_to_world is not None
+    subject = result.source.id
+    mesh = f'meshes/{subject}.ply'
+    domain = ProjectDomain(
+        mesh,
+        mesh,
+        *(f'{frame}/{subject}.particles' for frame in ('local', 'world')),
+        alignment=result.patient_to_world.matrix,
+    )
+    return ProjectSubject(subject, {anatomy: domain}, result.source.groups)

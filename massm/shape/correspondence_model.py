@@ -1,0 +1,150 @@
+"""All that is needed to put one more surface into correspondence with a population."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from massm.errors import ShapeError
+from massm.shape.alignment import rigid_fit
+from massm.shape.correspondence import (
+    Landmarks,
+    RegistrationTemplate,
+    fit_template,
+    make_template,
+    warp_template,
+)
+from massm.shape.distortion import rest_shape
+from massm.shape.pdm import PointDistributionModel
+from massm.shape.pose import PoseReference, pose_of
+from massm.shape.sliding import SlidingModel, slide
+from massm.shape.surface import TargetSurface, warp_weights
+from massm.shape.surface_coordinates import SurfaceCoordinates
+from massm.structures import Mesh, RigidTransform
+
+SLIDING_STEPS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class CorrespondingShape:
+    """One subject in correspondence: ``local`` and ``world`` particles ``[M, 3]`` (mm), the
+    motion between them, and the working ``vertices`` ``[V, 3]`` in the world frame."""
+
+    local: np.ndarray
+    world: np.ndarray
+    patient_to_world: RigidTransform
+    vertices: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class CorrespondenceModel:
+    """A fixed model of one anatomy; the world frame throughout, mm.
+
+    ``shapes``: the working vertices' mean and modes. ``faces`` ``[F, 3]``: their triangles.
+    ``layout``: the particles on them. ``particles`` ``[M, 3]``: the mean particles, which world
+    particles are aligned to. ``surface``: the mean surface in full resolution. ``weight``: the
+    correspondence weight. ``any_pose``: whether surfaces come in any pose. ``landmarks``
+    ``[K, 3]``: the mean of those it was built with, if any.
+    """
+
+    shapes: PointDistributionModel
+    faces: np.ndarray
+    layout: SurfaceCoordinates
+    particles: np.ndarray
+    surface: Mesh
+    weight: float
+    any_pose: bool
+    landmarks: np.ndarray
+
+    @cached_property
+    def mean_mesh(self) -> Mesh:
+        """The mean of the working vertices as a surface."""
+        return Mesh(self.shapes.mean, self.faces)
+
+    @cached_property
+    def reference(self) -> PoseReference:
+        """What new surfaces are laid over."""
+        return PoseReference(self.mean_mesh, self.any_pose)
+
+    @cached_property
+    def template(self) -> RegistrationTemplate:
+        """The mean surface with its prior."""
+        return make_template(self.mean_mesh)
+
+    @cached_property
+    def sliding(self) -> SlidingModel:
+        """What sliding needs of the population."""
+        return SlidingModel(rest_shape(self.mean_mesh), self.shapes, self.weight)
+
+    @cached_property
+    def warp(self) -> np.ndarray:
+        """``[V, M]``: the mean surface's vertices from the particles."""
+        return warp_weights(self.surface.vertices, self.particles)
+
+    def register(self, mesh: Mesh, landmarks: Landmarks | None = None) -> CorrespondingShape:
+        """Puts a new surface (patient mm) into correspondence; the model stays as it is."""
+        motion = pose_of(mesh, self.reference)
+        posed = mesh.with_vertices(motion.apply(mesh.vertices))
+        *_, state = fit_template(self.template, posed, landmarks=landmarks)
+        points = warp_template(self.template, state)
+        # The pose is better known once the whole surfaces correspond.
+        closer = rigid_fit(points, self.shapes.mean)
+        motion = RigidTransform(closer.matrix @ motion.matrix)
+        target = TargetSurface(mesh.with_vertices(motion.apply(mesh.vertices)))
+        anchor = target.project(closer.apply(points))[0]
+        vertices = anchor
+        if self.weight > 0:
+            vertices = slide(self.sliding, anchor, anchor, target, 2 * SLIDING_STEPS)
+        return self.finish(vertices, motion, target)
+
+    def finish(
+        self, vertices: np.ndarray, motion: RigidTransform, target: TargetSurface
+    ) -> CorrespondingShape:
+        """The particles of working ``vertices`` on ``target`` (both moved by ``motion``)."""
+        on_surface = target.project(self.layout.on(vertices))[0]
+        local = motion.inverse().apply(on_surface)
+        to_world = rigid_fit(local, self.particles)
+        return CorrespondingShape(local, to_world.apply(local), to_world, vertices)
+
+    def save(self, path: Path) -> None:
+        """Writes everything as NPZ."""
+        np.savez_compressed(
+            path,
+            mean=self.shapes.mean,
+            modes=self.shapes.modes,
+            variances=self.shapes.variances,
+            faces=self.faces,
+            layout_corners=self.layout.corners,
+            layout_weights=self.layout.weights,
+            particles=self.particles,
+            surface_vertices=self.surface.vertices,
+            surface_faces=self.surface.faces,
+            weight=self.weight,
+            any_pose=self.any_pose,
+            landmarks=self.landmarks,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> 'CorrespondenceModel':
+        """Reads what :meth:`save` wrote; nothing in the file can execute.
+
+        Raises:
+            ShapeError: the file is missing or is not such a model.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as a:
+                return cls(
+                    PointDistributionModel(a['mean'], a['modes'], a['variances']),
+                    a['faces'],
+                    SurfaceCoordinates(a['layout_corners'], a['layout_weights']),
+                    a['particles'],
+                    Mesh(a['surface_vertices'], a['surface_faces']),
+                    float(a['weight']),
+                    bool(a['any_pose']),
+                    a['landmarks'],
+                )
+        except (OSError, KeyError, ValueError) as error:
+            raise ShapeError(
+                f'{path}: not a correspondence model ({error}); run build_pdm again'
+            ) from error

@@ -1,0 +1,107 @@
+"""Laying a surface over a reference, whatever pose it comes in.
+
+Patients of one dataset share the RAS axes, and their shapes keep the pose they have: one start
+suffices. Surfaces in any pose start from a cover of the rotations; the most promising poses are
+then judged by how much the reference must deform to fit, because round and elongated shapes fit
+almost as well turned around.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import permutations
+
+import numpy as np
+
+from massm.shape.correspondence import (
+    SHORT_SCHEDULE,
+    RegistrationTemplate,
+    fit_template,
+    make_template,
+)
+from massm.shape.icp import trimmed_icp
+from massm.shape.oriented_points import OrientedPoints, oriented_samples
+from massm.shape.remeshing import uniform_mesh
+from massm.structures import Mesh, RigidTransform
+
+SAMPLES = 400
+COARSE_SAMPLES = 150
+CANDIDATES = 5
+APART = np.radians(25)
+
+
+@dataclass(frozen=True, eq=False)
+class PoseReference:
+    """What surfaces are laid over: its ``mesh``, and whether they come in ``any_pose``."""
+
+    mesh: Mesh
+    any_pose: bool
+
+    @cached_property
+    def samples(self) -> OrientedPoints:
+        """Points of the reference with normals."""
+        return oriented_samples(self.mesh, SAMPLES)
+
+    @cached_property
+    def coarse_template(self) -> RegistrationTemplate:
+        """The reference in few triangles, for trial deformations."""
+        return make_template(uniform_mesh(self.mesh, 400), rank=60, nodes=300)
+
+    def __getstate__(self) -> dict:
+        """Without what can be computed again, so that processes are sent little."""
+        return {'mesh': self.mesh, 'any_pose': self.any_pose}
+
+
+def pose_of(mesh: Mesh, reference: PoseReference) -> RigidTransform:
+    """The rigid motion that lays ``mesh`` over ``reference``, mm."""
+    samples = oriented_samples(mesh, SAMPLES)
+    if not reference.any_pose:
+        return trimmed_icp(samples, reference.samples, np.eye(3))[0]
+    candidates = candidate_poses(samples, reference)
+    efforts = [deformation_effort(mesh, motion, reference) for motion in candidates]
+    return candidates[int(np.argmin(efforts))]
+
+
+def mirror_ratio(mesh: Mesh, reference: PoseReference) -> float:
+    """The deformation effort of the mirrored surface over its own: well below 1 where ``mesh`` is
+    the mirror image of what the reference shows."""
+    flipped = Mesh(mesh.vertices * (-1, 1, 1), mesh.faces[:, ::-1])
+    effort = [deformation_effort(m, pose_of(m, reference), reference) for m in (flipped, mesh)]
+    return effort[0] / effort[1]
+
+
+def candidate_poses(samples: OrientedPoints, reference: PoseReference) -> list[RigidTransform]:
+    """The best few poses that differ from each other, from a cover of the rotations."""
+    few = OrientedPoints(samples.points[:COARSE_SAMPLES], samples.normals[:COARSE_SAMPLES])
+    weight = 0.3 * float(np.ptp(reference.mesh.vertices, axis=0).max() / 2)
+    fits = [
+        trimmed_icp(few, reference.samples, start, weight, steps=15) for start in rotation_cover()
+    ]
+    chosen: list[RigidTransform] = []
+    for motion, _ in sorted(fits, key=lambda fit: fit[1]):
+        if all(_angle(motion, other) > APART for other in chosen):
+            chosen.append(motion)
+    return [
+        trimmed_icp(samples, reference.samples, m.matrix[:3, :3], weight)[0]
+        for m in chosen[:CANDIDATES]
+    ]
+
+
+def deformation_effort(mesh: Mesh, motion: RigidTransform, reference: PoseReference) -> float:
+    """How improbable the deformation of the reference to the posed ``mesh`` is: squared
+    coefficients, plus the squared residual in units of the last noise level."""
+    posed = mesh.with_vertices(motion.apply(mesh.vertices))
+    *_, state = fit_template(reference.coarse_template, posed, noises=SHORT_SCHEDULE)
+    return float((state.coefficients**2).sum() + (state.residual / state.noise) ** 2)
+
+
+def rotation_cover() -> np.ndarray:
+    """``[24, 3, 3]`` the rotations of a cube, identity first: a start within 63 degrees of any."""
+    signs = np.array(np.meshgrid([1, -1], [1, -1], [1, -1], indexing='ij')).reshape(3, -1).T
+    orders = [np.eye(3)[list(order)] for order in permutations(range(3))]
+    turned = np.array([np.diag(sign) @ order for order in orders for sign in signs])
+    return turned[np.linalg.det(turned) > 0]
+
+
+def _angle(one: RigidTransform, other: RigidTransform) -> float:
+    between = one.matrix[:3, :3] @ other.matrix[:3, :3].T
+    return float(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1)))
