@@ -15,6 +15,7 @@ COMMANDS = {
     'test': 'test',
     'infer': 'infer',
     'stats': 'shape_stats',
+    'shapeworks': 'shapeworks',
 }
 
 

@@ -1,39 +1,125 @@
-"""Compactness, generalization and specificity of a shape model folder.
+"""Compactness, generalization and specificity of a ShapeWorks project or a model folder, and the
+difference between two groups.
 
-Example: python tools/shape_stats.py data/phantom/shapes/spleen --out stats.json
+Examples:
+  python tools/shape_stats.py data/phantom/shapes/spleen --out stats.json
+  python tools/shape_stats.py left_atrium.swproj --group sex
+  python tools/shape_stats.py models/spleen --group diagnosis --csv study.csv
 """
 
 import argparse
+import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from massm.errors import ShapeError
 from massm.io.atomic import write_text
 from massm.io.particles import read_particles
+from massm.io.shapeworks import read_project
+from massm.shape.group_difference import group_difference
 from massm.shape.statistics import shape_statistics
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
-    parser.add_argument('model', type=Path, help='folder with world/*.particles')
+    parser.add_argument('model', type=Path, help='.swproj, .xlsx, or folder with world/*.particles')
     parser.add_argument('--out', type=Path, help='JSON file (default: print)')
+    parser.add_argument('--group', help='column with two values: compare the groups they make')
+    parser.add_argument('--csv', type=Path, help='table of the column; its first column is the id')
+    parser.add_argument('--permutations', type=int, default=10_000, help='of the group test')
 
 
 def run(args: argparse.Namespace) -> None:
     """Computes; entry k-1 of each list is for k modes.
 
     Raises:
-        ShapeError: there are no particles, or they do not correspond.
+        ShapeError: there are no particles, they do not correspond, or the groups are not two.
     """
-    files = sorted((args.model / 'world').glob('*.particles'))
-    if not files:
-        raise ShapeError(f'{args.model}/world: no .particles file; run tools/build_pdm.py first')
-    first = read_particles(files[0])
-    world = np.stack([read_particles(file, len(first)) for file in files])
-    text = json.dumps(shape_statistics(world), indent=1) + '\n'
+    names, world, groups = _read(args.model)
+    result: dict[str, Any] = shape_statistics(world)
+    if args.group is not None:
+        values = _column(args.csv, args.group) if args.csv else groups.get(args.group, {})
+        result['group_difference'] = _compare(args, names, world, values)
+    text = json.dumps(result, indent=1) + '\n'
     if args.out is None:
         print(text, end='')
     else:
         write_text(args.out, text)
+
+
+def _read(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]:
+    """Names, ``[N, M, 3]`` world particles (the domains of a project one after the other) and the
+    group columns, each from name to value."""
+    if path.is_dir():
+        return _read_folder(path)
+    project = read_project(path)
+    shapes, groups = {}, {}
+    for subject in project.subjects:
+        files = [subject.domains[d].world for d in project.domains if d in subject.domains]
+        if len(files) < len(project.domains) or None in files:
+            raise ShapeError(
+                f'{path}: {subject.name} has no world particles of every domain; optimise first'
+            )
+        shapes[subject.name] = np.concatenate([read_particles(project.file(str(f))) for f in files])
+        for column, value in subject.groups.items():
+            groups.setdefault(column, {})[subject.name] = value
+    if len({len(shape) for shape in shapes.values()}) > 1:
+        raise ShapeError(f'{path}: subjects have different numbers of particles; optimise again')
+    return list(shapes), np.stack(list(shapes.values())), groups
+
+
+def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]:
+    files = sorted((path / 'world').glob('*.particles'))
+    names = [file.stem for file in files]
+    stats = path / 'stats.json'
+    if stats.is_file():
+        # Validation and test shapes lie here too, but are no part of the model.
+        quality = json.loads(stats.read_text(encoding='utf-8')).get('quality', {})
+        names = [name for name in names if quality.get(name, {}).get('train', True)]
+    if not names:
+        raise ShapeError(f'{path}/world: no .particles file; run tools/build_pdm.py first')
+    first = read_particles(path / 'world' / f'{names[0]}.particles')
+    world = [read_particles(path / 'world' / f'{name}.particles', len(first)) for name in names]
+    groups: dict[str, dict[str, str]] = {}
+    if (path / 'project.swproj').is_file():
+        for subject in read_project(path / 'project.swproj').subjects:
+            for column, value in subject.groups.items():
+                groups.setdefault(column, {})[subject.name] = value
+    return names, np.stack(world), groups
+
+
+def _column(path: Path, column: str) -> dict[str, str]:
+    if not path.is_file():
+        raise ShapeError(f'{path}: no such file; check the path')
+    text = path.read_text(encoding='utf-8-sig').splitlines()
+    rows = list(csv.DictReader(text, delimiter=';' if text and ';' in text[0] else ','))
+    if not rows or column not in rows[0]:
+        known = ', '.join(rows[0]) if rows else 'nothing'
+        raise ShapeError(f'{path}: has no column {column}; it has {known}')
+    first = next(iter(rows[0]))
+    return {row[first]: row[column] for row in rows}
+
+
+def _compare(
+    args: argparse.Namespace, names: list[str], world: np.ndarray, values: dict[str, str]
+) -> dict[str, Any]:
+    kinds = sorted({values[name] for name in names if values.get(name)})
+    if len(kinds) != 2:
+        raise ShapeError(
+            f'{args.csv or args.model}: column {args.group} has the values '
+            f'{", ".join(kinds) or "none"} for these subjects; a comparison needs exactly two'
+        )
+    members = [world[[values.get(name) == kind for name in names]] for kind in kinds]
+    found = group_difference(members[0], members[1], args.permutations)
+    return {
+        'column': args.group,
+        'groups': dict(zip(kinds, found.sizes, strict=True)),
+        'p_value': found.p_value,
+        'distance_mm': found.distance,
+        'particles_p_below_0.05': int((found.p_particles < 0.05).sum()),
+        'p_particles': found.p_particles.tolist(),
+        'difference_mm': found.difference.tolist(),
+    }

@@ -35,11 +35,12 @@ class AnatomyEntry:
 
 @dataclass(frozen=True)
 class SubjectEntry:
-    """One subject: id, split, image path (relative) and its anatomies."""
+    """One subject: id, split, image path (relative; ``None`` where shapes came without one) and
+    its anatomies."""
 
     id: str
     split: str
-    image: str
+    image: str | None
     anatomies: dict[str, AnatomyEntry] = field(default_factory=dict)
 
 
@@ -125,7 +126,8 @@ def load_manifest(root: Path) -> Manifest:
 
 def _check_paths(manifest: Manifest) -> None:
     for subject in manifest.subjects:
-        manifest.path(subject.image)
+        if subject.image is not None:
+            manifest.path(subject.image)
         for entry in subject.anatomies.values():
             for relative in (entry.mask, entry.mesh, entry.local, entry.world):
                 if relative is not None:

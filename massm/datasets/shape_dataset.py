@@ -69,6 +69,12 @@ class ShapeDataset(BaseDataset):
                 f'{self.manifest.root / "dataset.json"}: no subject in split {self.split!r}; '
                 'assign some in meta.csv and prepare again'
             )
+        bare = [s.id for s in subjects if s.image is None]
+        if bare:
+            raise DatasetError(
+                f'{self.manifest.root}/dataset.json: {bare[0]} has shapes but no image; '
+                'a network needs images: prepare the dataset from CTs and import shapes into it'
+            )
         return [_record(self.manifest, s, self.metainfo['anatomies']) for s in subjects]
 
     def get_data_info(self, idx: int) -> dict:

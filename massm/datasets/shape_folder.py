@@ -176,8 +176,11 @@ def _model(
     digest = fingerprint(CODE_VERSION, settings, *[s.digest for s in train])
     earlier = read_record(record, digest)
     if earlier is not None and (folder / 'correspondence.npz').is_file():
-        failed += [_mirrored(s) for s in train if s.source.id in earlier['mirrored']]
-        return digest
+        mirrored = [s for s in train if s.source.id in earlier['mirrored']]
+        # A lost file brings the whole stage back, which ends in the same particles.
+        if all(_earlier(folder, digest, s) is not None for s in train if s not in mirrored):
+            failed += [_mirrored(s) for s in mirrored]
+            return digest
     mirrored = _find_mirrored(train, settings, run)
     failed += [_mirrored(surface) for surface in mirrored]
     used = [s for s in train if s not in mirrored]
@@ -200,7 +203,7 @@ def _find_mirrored(
     if not settings.any_pose or len(train) < 3:
         return []
     middle = train[int(np.argsort([s.mesh.volume() for s in train])[len(train) // 2])]
-    reference = PoseReference(middle.mesh, any_pose=True)
+    reference = PoseReference(middle.mesh, any_pose=True).prepared()
     ratios = run('mirrors', mirror_ratio, [(s.mesh, reference) for s in train])
     found = [s for s, ratio in zip(train, ratios, strict=True) if ratio < MIRRORED]
     # Were the middle one itself the odd one out, most would seem mirrored.

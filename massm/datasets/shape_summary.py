@@ -12,7 +12,7 @@ from massm.io.atomic import replacing, write_text
 from massm.io.shapeworks import ProjectDomain, ProjectSubject, write_project
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.quality import outliers
-from massm.shape.statistics import shape_statistics
+from massm.shape.statistics import compactness, reconstruction_errors, shape_statistics
 
 WARNINGS = {
     'surface_distance_mm': 'lies off its surface',
@@ -36,18 +36,20 @@ def write_summary(
     """
     good = [r for r in results if r.failure is None]
     train = [r.source.id for r in good if r.source.train]
-    world = read_world(folder, train)
     if fixed_pdm is None:
-        pdm = PointDistributionModel.fit(world)
+        world = read_world(folder, train)
+        pdm, statistics = PointDistributionModel.fit(world), shape_statistics(world)
+        odd = {name for name, is_odd in zip(train, outliers(world)[1], strict=True) if is_odd}
     else:
-        pdm = PointDistributionModel.load(fixed_pdm)
+        pdm, odd = PointDistributionModel.load(fixed_pdm), set()
+        statistics = _fixed_statistics(folder, [r.source.id for r in good], pdm)
     with replacing(folder / 'pdm.npz') as temporary:
         pdm.save(temporary)
     stats = {
         'particles': len(pdm.mean),
         'train_shapes': len(train),
-        **shape_statistics(world),
-        'quality': quality_table(folder, good, world, pdm, fixed_pdm is not None),
+        **statistics,
+        'quality': quality_table(folder, good, pdm, odd),
         'left_out': {r.source.id: r.failure for r in results if r.failure is not None},
     }
     write_text(folder / 'stats.json', json.dumps(stats, indent=1) + '\n')
@@ -56,17 +58,24 @@ def write_summary(
     return stats
 
 
+def _fixed_statistics(
+    folder: Path, subjects: list[str], pdm: PointDistributionModel
+) -> dict[str, list[float]]:
+    """Of a fixed model and shapes new to it: generalization is how well its first k modes rebuild
+    the new shapes; specificity belongs to the shapes it was made of, and is left empty."""
+    errors = [reconstruction_errors(pdm, shape) for shape in read_world(folder, subjects)]
+    return {
+        'compactness': compactness(pdm).tolist(),
+        'generalization': np.mean(errors, axis=0).tolist() if errors else [],
+        'specificity': [],
+    }
+
+
 def quality_table(
-    folder: Path,
-    good: list[RegisteredShape],
-    world: np.ndarray,
-    pdm: PointDistributionModel,
-    fixed: bool,
+    folder: Path, good: list[RegisteredShape], pdm: PointDistributionModel, odd: set[str]
 ) -> dict[str, dict[str, Any]]:
-    """Per subject: quality, Mahalanobis distance to the model, and ``warnings`` in words."""
-    train = [r.source.id for r in good if r.source.train]
-    _, odd = outliers(world)
-    odd_ids = set() if fixed else {name for name, is_odd in zip(train, odd, strict=True) if is_odd}
+    """Per subject: quality, Mahalanobis distance to the model, and ``warnings`` in words; ``odd``
+    are the outliers."""
     values = {key: np.array([getattr(r.quality, key) for r in good]) for key in WARNINGS}
     table = {}
     for row, result in enumerate(good):
@@ -79,7 +88,7 @@ def quality_table(
         assert result.quality is not None
         if result.quality.swaps:
             warnings.append(f'{result.quality.swaps} particles are torn from their neighbours')
-        if subject in odd_ids:
+        if subject in odd:
             warnings.append('is an outlier among the training shapes')
         particles = read_world(folder, [subject])[0]
         table[subject] = {

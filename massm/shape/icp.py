@@ -1,9 +1,10 @@
 """Rigid alignment of surfaces without known correspondences: trimmed iterative closest point."""
 
 import numpy as np
+import torch
 from scipy.spatial import cKDTree
 
-from massm.shape.alignment import rigid_fit
+from massm.shape.alignment import rigid_fit_batched
 from massm.shape.oriented_points import OrientedPoints
 from massm.structures import RigidTransform
 
@@ -28,14 +29,45 @@ def trimmed_icp(
     Returns:
         The motion from ``source`` to ``target`` and the root mean square of the kept distances.
     """
-    motion = RigidTransform.from_parts(start, target.points.mean(0) - start @ source.points.mean(0))
-    tree, count = cKDTree(target.features(normal_weight)), max(3, int(keep * len(source.points)))
-    residual = np.inf
+    motions, residuals = trimmed_icp_batched(
+        source, target, start[None], normal_weight, keep, steps
+    )
+    return motions[0], float(residuals[0])
+
+
+def trimmed_icp_batched(
+    source: OrientedPoints,
+    target: OrientedPoints,
+    starts: np.ndarray,
+    normal_weight: float = 0.0,
+    keep: float = 0.9,
+    steps: int = 30,
+) -> tuple[list[RigidTransform], np.ndarray]:
+    """:func:`trimmed_icp` from every rotation of ``starts`` ``[S, 3, 3]`` at once.
+
+    Returns:
+        The S motions and their residuals ``[S]``.
+    """
+    points, normals = source.points, source.normals
+    rotation = np.array(starts)
+    shift = target.points.mean(0) - rotation @ points.mean(0)
+    tree, count = cKDTree(target.features(normal_weight)), max(3, int(keep * len(points)))
+    residual = np.full(len(starts), np.inf)
+    active = np.arange(len(starts))
     for _ in range(steps):
-        distance, match = tree.query(source.moved(motion).features(normal_weight))
-        best = np.argpartition(distance, count - 1)[:count]
-        previous, residual = residual, float(np.sqrt(np.mean(distance[best] ** 2)))
-        if residual > previous * (1 - 1e-4):
+        turned = rotation[active].transpose(0, 2, 1)
+        moved = points @ turned + shift[active, None]
+        features = np.concatenate([moved, normal_weight * (normals @ turned)], -1)
+        distance, match = tree.query(features)
+        best = np.argpartition(distance, count - 1, axis=1)[:, :count]
+        now = np.sqrt((np.take_along_axis(distance, best, 1) ** 2).mean(1))
+        falls = now <= residual[active] * (1 - 1e-4)
+        residual[active] = np.where(np.isfinite(residual[active]) & ~falls, residual[active], now)
+        active, best, match = active[falls], best[falls], match[falls]
+        if len(active) == 0:
             break
-        motion = rigid_fit(source.points[best], target.points[match[best]])
-    return motion, residual
+        goal = target.points[np.take_along_axis(match, best, 1)]
+        turn, step = rigid_fit_batched(torch.as_tensor(points[best]), torch.as_tensor(goal))
+        rotation[active], shift[active] = turn.numpy(), step.numpy()
+    motions = [RigidTransform.from_parts(r, t) for r, t in zip(rotation, shift, strict=True)]
+    return motions, residual

@@ -50,20 +50,27 @@ class PointDistributionModel:
     def __len__(self) -> int:
         return len(self.variances)
 
+    @property
+    def _rows(self) -> np.ndarray:
+        """``[L, 3M]``: the modes as vectors."""
+        return self.modes.reshape(len(self), self.mean.size)
+
+    def _scores(self, world: np.ndarray) -> np.ndarray:
+        """``[..., L]`` mm along each mode."""
+        return (world - self.mean).reshape(*world.shape[:-2], self.mean.size) @ self._rows.T
+
     def truncate(self, count: int) -> 'PointDistributionModel':
         """The model of the first ``count`` modes."""
         return PointDistributionModel(self.mean, self.modes[:count], self.variances[:count])
 
     def coefficients(self, world: np.ndarray) -> np.ndarray:
         """``[..., L]`` coefficients in standard deviations of ``[..., M, 3]`` world particles."""
-        scores = np.tensordot(world - self.mean, self.modes, axes=([-2, -1], [1, 2]))
-        return scores / np.sqrt(self.variances)
+        return self._scores(world) / np.sqrt(self.variances)
 
     def instance(self, coefficients: np.ndarray) -> np.ndarray:
         """``[..., M, 3]`` world particles of ``[..., L]`` coefficients (standard deviations)."""
-        return self.mean + np.tensordot(
-            coefficients * np.sqrt(self.variances), self.modes, axes=([-1], [0])
-        )
+        flat = (coefficients * np.sqrt(self.variances)) @ self._rows
+        return self.mean + flat.reshape(*flat.shape[:-1], *self.mean.shape)
 
     def project(self, world: np.ndarray) -> np.ndarray:
         """The shape of the model's span nearest to ``world`` ``[..., M, 3]``."""
@@ -83,7 +90,7 @@ class PointDistributionModel:
         """``[...]`` log density of ``[..., M, 3]`` under the modes plus independent ``noise`` (mm)
         on every coordinate (probabilistic principal components, Tipping and Bishop 1999)."""
         offset = (world - self.mean).reshape(*world.shape[:-2], -1)
-        scores = np.tensordot(world - self.mean, self.modes, axes=([-2, -1], [1, 2]))
+        scores = self._scores(world)
         outside = (offset**2).sum(-1) - (scores**2).sum(-1)
         variances = self.variances + noise**2
         rest = offset.shape[-1] - len(self)

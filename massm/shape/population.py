@@ -30,7 +30,7 @@ from massm.shape.correspondence_model import (
 )
 from massm.shape.distortion import rest_shape
 from massm.shape.medoid import choose_medoid
-from massm.shape.pose import PoseReference, pose_of
+from massm.shape.pose import PoseReference, deformation_effort, pose_of
 from massm.shape.remeshing import uniform_mesh
 from massm.shape.sliding import SlidingModel, slide, weighted_model
 from massm.shape.surface import TargetSurface
@@ -39,6 +39,10 @@ from massm.structures import Mesh, RigidTransform
 
 # Runs a function over many argument tuples, in order, perhaps in parallel; the caller's business.
 TaskRunner = Callable[[str, Callable[..., Any], Sequence[tuple]], list[Any]]
+
+
+# A pose is looked at again when deforming to it is this many times harder than is usual.
+HARD = 1.2
 
 
 @dataclass(frozen=True)
@@ -129,8 +133,8 @@ def _lay_over_each_other(
     motions = _poses(meshes, reference, settings, run)
     posed = [m.with_vertices(t.apply(m.vertices)) for m, t in zip(meshes, motions, strict=True)]
     medoid = choose_medoid(posed)
-    if medoid != reference:
-        motions = _poses(meshes, medoid, settings, run)
+    if medoid != reference and settings.any_pose:
+        motions = _check_poses(meshes, motions, medoid, run)
     centre = np.eye(4)
     centre[:3, 3] = -meshes[medoid].vertices.mean(0)
     back = centre @ np.linalg.inv(motions[medoid].matrix)
@@ -146,8 +150,26 @@ def _lay_over_each_other(
 def _poses(
     meshes: Sequence[Mesh], reference: int, settings: PopulationSettings, run: TaskRunner
 ) -> list[RigidTransform]:
-    laid_over = PoseReference(meshes[reference], settings.any_pose)
+    laid_over = PoseReference(meshes[reference], settings.any_pose).prepared()
     return run('poses', pose_of, [(mesh, laid_over) for mesh in meshes])
+
+
+def _check_poses(
+    meshes: Sequence[Mesh], motions: list[RigidTransform], medoid: int, run: TaskRunner
+) -> list[RigidTransform]:
+    """Looks again, with the medoid to lie over, at shapes that seem hard to deform into each other:
+    the first reference may have been odd."""
+    reference = PoseReference(meshes[medoid], any_pose=True).prepared()
+    back = motions[medoid].inverse().matrix
+    motions = [RigidTransform(back @ motion.matrix) for motion in motions]
+    tasks = [(mesh, t, reference) for mesh, t in zip(meshes, motions, strict=True)]
+    efforts = np.array(run('poses', deformation_effort, tasks))
+    hard = np.flatnonzero(efforts > HARD * np.median(efforts))
+    found = run('poses', pose_of, [(meshes[i], reference) for i in hard])
+    for i, motion in zip(hard, found, strict=True):
+        if deformation_effort(meshes[i], motion, reference) < efforts[i]:
+            motions[i] = motion
+    return motions
 
 
 def _register(

@@ -18,7 +18,7 @@ from massm.shape.correspondence import (
     fit_template,
     make_template,
 )
-from massm.shape.icp import trimmed_icp
+from massm.shape.icp import trimmed_icp, trimmed_icp_batched
 from massm.shape.oriented_points import OrientedPoints, oriented_samples
 from massm.shape.remeshing import uniform_mesh
 from massm.structures import Mesh, RigidTransform
@@ -46,9 +46,10 @@ class PoseReference:
         """The reference in few triangles, for trial deformations."""
         return make_template(uniform_mesh(self.mesh, 400), rank=60, nodes=300)
 
-    def __getstate__(self) -> dict:
-        """Without what can be computed again, so that processes are sent little."""
-        return {'mesh': self.mesh, 'any_pose': self.any_pose}
+    def prepared(self) -> 'PoseReference':
+        """Itself, with everything computed that processes would each compute again."""
+        _ = self.samples, self.any_pose and self.coarse_template
+        return self
 
 
 def pose_of(mesh: Mesh, reference: PoseReference) -> RigidTransform:
@@ -73,17 +74,16 @@ def candidate_poses(samples: OrientedPoints, reference: PoseReference) -> list[R
     """The best few poses that differ from each other, from a cover of the rotations."""
     few = OrientedPoints(samples.points[:COARSE_SAMPLES], samples.normals[:COARSE_SAMPLES])
     weight = 0.3 * float(np.ptp(reference.mesh.vertices, axis=0).max() / 2)
-    fits = [
-        trimmed_icp(few, reference.samples, start, weight, steps=15) for start in rotation_cover()
-    ]
-    chosen: list[RigidTransform] = []
-    for motion, _ in sorted(fits, key=lambda fit: fit[1]):
-        if all(_angle(motion, other) > APART for other in chosen):
-            chosen.append(motion)
-    return [
-        trimmed_icp(samples, reference.samples, m.matrix[:3, :3], weight)[0]
-        for m in chosen[:CANDIDATES]
-    ]
+    coarse, residuals = trimmed_icp_batched(
+        few, reference.samples, rotation_cover(), weight, steps=15
+    )
+    chosen: list[np.ndarray] = []
+    for i in np.argsort(residuals):
+        turn = coarse[i].matrix[:3, :3]
+        if all(_angle(turn, other) > APART for other in chosen):
+            chosen.append(turn)
+    starts = np.stack(chosen[:CANDIDATES])
+    return trimmed_icp_batched(samples, reference.samples, starts, weight)[0]
 
 
 def deformation_effort(mesh: Mesh, motion: RigidTransform, reference: PoseReference) -> float:
@@ -102,6 +102,5 @@ def rotation_cover() -> np.ndarray:
     return turned[np.linalg.det(turned) > 0]
 
 
-def _angle(one: RigidTransform, other: RigidTransform) -> float:
-    between = one.matrix[:3, :3] @ other.matrix[:3, :3].T
-    return float(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1)))
+def _angle(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.arccos(np.clip((np.trace(one @ other.T) - 1) / 2, -1, 1)))

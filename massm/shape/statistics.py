@@ -29,13 +29,22 @@ def generalization(world: np.ndarray, most: int = 64) -> np.ndarray:
     errors = np.zeros((len(chosen), modes))
     for row, left_out in enumerate(chosen):
         model = PointDistributionModel.fit(np.delete(world, left_out, axis=0))
-        rebuilt = model.mean - world[left_out]
-        scores = np.tensordot(model.modes, -rebuilt, axes=2)
-        for k in range(modes):
-            if k < len(model):
-                rebuilt = rebuilt + scores[k] * model.modes[k]
-            errors[row, k] = np.linalg.norm(rebuilt, axis=1).mean()
-    return errors.mean(0)
+        found = reconstruction_errors(model, world[left_out])
+        # Shapes that are alike leave fewer modes; the further ones would add nothing.
+        errors[row] = np.pad(found, (0, modes), mode='edge')[:modes] if len(found) else np.nan
+    return np.nanmean(errors, axis=0)
+
+
+def reconstruction_errors(model: PointDistributionModel, shape: np.ndarray) -> np.ndarray:
+    """``[L]`` mm: mean Euclidean particle error of ``shape`` ``[M, 3]`` rebuilt from the first k
+    modes, at k-1."""
+    left = shape - model.mean
+    scores = np.tensordot(model.modes, left, axes=2)
+    errors = np.zeros(len(model))
+    for k in range(len(model)):
+        left = left - scores[k] * model.modes[k]
+        errors[k] = np.linalg.norm(left, axis=1).mean()
+    return errors
 
 
 def specificity(world: np.ndarray, samples: int = 1000, seed: int = 0) -> np.ndarray:
@@ -51,7 +60,7 @@ def specificity(world: np.ndarray, samples: int = 1000, seed: int = 0) -> np.nda
     """
     model = PointDistributionModel.fit(world)
     draws = np.random.default_rng(seed).standard_normal((samples, len(model)), dtype=np.float32)
-    modes = model.modes.reshape(len(model), -1).astype(np.float32)
+    modes = model.modes.reshape(len(model), model.mean.size).astype(np.float32)
     known = (world - model.mean).reshape(len(world), -1).astype(np.float32)
     shapes = np.zeros((samples, known.shape[1]), dtype=np.float32)
     result = np.zeros(len(model))

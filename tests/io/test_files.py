@@ -10,7 +10,7 @@ from massm.io.atomic import replacing
 from massm.io.meshes import read_mesh, write_mesh
 from massm.io.nifti import map_volume, read_mask, read_volume, write_volume
 from massm.io.particles import read_particles, write_particles
-from massm.io.shapeworks import ProjectSubject, write_project
+from massm.io.shapeworks import ProjectDomain, ProjectSubject, write_project
 from massm.structures import Grid
 
 
@@ -92,13 +92,11 @@ def test_a_failed_write_leaves_the_old_file_and_no_scraps(tmp_path):
 
 
 def test_project_file_is_json_with_relative_paths(tmp_path):
-    subject = ProjectSubject(
-        's', 'meshes/s.ply', 'local/s.particles', 'world/s.particles', np.eye(4)
-    )
-    write_project(tmp_path / 'p.swproj', [subject])
+    domain = ProjectDomain('meshes/s.ply', None, 'local/s.particles', 'world/s.particles')
+    write_project(tmp_path / 'p.swproj', [ProjectSubject('s', {'spleen': domain}, {'sex': 'F'})])
     row = json.loads((tmp_path / 'p.swproj').read_text())['data'][0]
     assert row['local_particles_1'] == 'local/s.particles'
-    assert len(row['alignment_1'].split()) == 16
+    assert len(row['alignment_1'].split()) == 16 and row['group_sex'] == 'F'
 
 
 def test_shapeworks_alignment_takes_local_to_world(real_data):

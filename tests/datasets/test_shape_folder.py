@@ -1,0 +1,204 @@
+"""``build_pdm --meshes``: plain folders of surfaces, good and bad."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from massm.cli import run_command
+from massm.io.meshes import write_mesh
+from massm.io.particles import write_particles
+from massm.io.shapeworks import read_project
+from massm.structures import Mesh
+from tests.conftest import make_blob
+
+PARTICLES = ['--particles', '64', '--jobs', '1']
+
+
+def bent(amount: float, pose: int = 0) -> Mesh:
+    blob = make_blob()
+    x, y, z = blob.vertices.T
+    shape = np.stack([x * (1 + 0.1 * amount), y + 0.004 * amount * x**2, z], 1)
+    turn = Rotation.random(random_state=pose).as_matrix() if pose else np.eye(3)
+    return blob.with_vertices(shape @ turn.T + 10 * pose)
+
+
+@pytest.fixture(scope='module')
+def cohort(tmp_path_factory):
+    """Six surfaces of three formats, and their model."""
+    folder, out = tmp_path_factory.mktemp('meshes'), tmp_path_factory.mktemp('model')
+    for i, suffix in enumerate(('.ply', '.vtk', '.stl', '.obj', '.vtp', '.ply')):
+        write_mesh(folder / f's{i}{suffix}', bent(i / 2.5 - 1))
+    command = ['--meshes', str(folder), '--out', str(out), '--same-axes', *PARTICLES]
+    assert run_command('build_pdm', command) == 0
+    return folder, out
+
+
+def test_a_folder_of_mixed_formats_becomes_a_model(cohort):
+    _, out = cohort
+    names = {f's{i}' for i in range(6)}
+    for kind, suffix in (('meshes', 'ply'), ('local', 'particles'), ('world', 'particles')):
+        assert {f.stem for f in (out / kind).glob(f'*.{suffix}')} == names
+    stats = json.loads((out / 'stats.json').read_text())
+    assert stats['train_shapes'] == 6 and stats['particles'] == 64
+    assert max(q['surface_distance_mm'] for q in stats['quality'].values()) < 1.0
+    assert max(q['particle_distance_mm'] for q in stats['quality'].values()) < 0.01
+    assert stats['compactness'][0] > 0.7  # one mode made them
+    for file in ('template.json', 'template.ply', 'pdm.npz', 'correspondence.npz', 'quality.png'):
+        assert (out / file).stat().st_size > 100
+    project = read_project(out / 'project.swproj')
+    assert all(project.file(s.domains['1'].world).is_file() for s in project.subjects)
+    assert run_command('shape_stats', [str(out), '--out', str(out / 's.json')]) == 0
+
+
+def test_a_second_run_keeps_everything_and_a_lost_file_comes_back(cohort, capsys):
+    folder, out = cohort
+    files = sorted(out.glob('*/*.particles'))
+    before = {f: (f.stat().st_mtime_ns, f.read_bytes()) for f in files}
+    command = ['--meshes', str(folder), '--out', str(out), '--same-axes', *PARTICLES]
+    assert run_command('build_pdm', command) == 0
+    assert {f: (f.stat().st_mtime_ns, f.read_bytes()) for f in files} == before
+    (out / 'local' / 's3.particles').unlink()
+    assert run_command('build_pdm', command) == 0
+    assert {f: f.read_bytes() for f in files} == {f: content for f, (_, content) in before.items()}
+
+
+def test_new_shapes_join_a_fixed_model_and_change_nothing(cohort, tmp_path):
+    _, model = cohort
+    before = {f: f.read_bytes() for f in sorted(model.rglob('*')) if f.is_file()}
+    folder, out = tmp_path / 'new', tmp_path / 'out'
+    write_mesh(folder / 'n.ply', bent(0.3))
+    command = ['--meshes', str(folder), '--out', str(out), '--fixed', str(model), *PARTICLES]
+    assert run_command('build_pdm', command) == 0
+    assert {f: f.read_bytes() for f in sorted(model.rglob('*')) if f.is_file()} == before
+    assert (model / 'template.particles').read_bytes() == (out / 'template.particles').read_bytes()
+    quality = json.loads((out / 'stats.json').read_text())['quality']['n']
+    assert quality['surface_distance_mm'] < 1.0 and quality['mahalanobis'] < 4
+
+
+def test_turned_shapes_are_laid_over_each_other(tmp_path):
+    for i in range(4):
+        write_mesh(tmp_path / 'm' / f's{i}.ply', bent(i / 1.5 - 1, pose=i + 1))
+    command = ['--meshes', str(tmp_path / 'm'), '--out', str(tmp_path / 'o'), *PARTICLES]
+    assert run_command('build_pdm', command) == 0
+    stats = json.loads((tmp_path / 'o' / 'stats.json').read_text())
+    assert stats['generalization'][0] < 1.5
+    assert max(q['folded'] for q in stats['quality'].values()) < 0.01
+
+
+def soup_of(kind: str, tmp_path) -> None:
+    """A file with one thing wrong."""
+    mesh, path = bent(0.1), tmp_path / 'm' / f'{kind}.ply'
+    if kind == 'metres':
+        mesh = mesh.with_vertices(mesh.vertices / 1000)
+    elif kind == 'inverted':
+        mesh = Mesh(mesh.vertices, mesh.faces[:, ::-1])
+    elif kind == 'open':
+        keep = (mesh.vertices[mesh.faces][:, :, 2] < 0).all(1)
+        mesh = Mesh(mesh.vertices, mesh.faces[keep])
+    elif kind == 'holed':
+        mesh = Mesh(mesh.vertices, np.delete(mesh.faces, [500, 501], axis=0))
+    elif kind == 'parts':
+        other = mesh.vertices + 100
+        faces = np.vstack([mesh.faces, mesh.faces + len(other)])
+        mesh = Mesh(np.vstack([mesh.vertices, other]), faces)
+    elif kind == 'doubled':
+        count = 3 * len(mesh.faces)
+        mesh = Mesh(mesh.vertices[mesh.faces.ravel()], np.arange(count).reshape(-1, 3))
+    if kind == 'nan':
+        text = 'o x\nv 0 0 0\nv nan 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 2 4\nf 2 3 4\nf 1 3 4\n'
+        path.with_suffix('.obj').write_text(text)
+    elif kind == 'two_points':
+        path.with_suffix('.obj').write_text('o x\nv 0 0 0\nv 1 0 0\n')
+    else:
+        write_mesh(path, mesh)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'code', 'words'),
+    [
+        ('metres', 1, 'metres'),
+        ('open', 1, 'open'),
+        ('parts', 1, '2 parts'),
+        ('nan', 1, 'NaN'),
+        ('two_points', 1, 'no triangles'),
+        ('inverted', 0, 'faced inwards'),
+        ('holed', 0, 'closed holes'),
+        ('doubled', 0, 'joined'),
+    ],
+)
+def test_a_bad_surface_is_mended_or_left_out_and_named(cohort, tmp_path, capsys, kind, code, words):
+    shutil.copytree(cohort[0], tmp_path / 'm')
+    soup_of(kind, tmp_path)
+    command = ['--meshes', str(tmp_path / 'm'), '--out', str(tmp_path / 'o'), '--same-axes']
+    assert run_command('build_pdm', [*command, *PARTICLES]) == code
+    output = capsys.readouterr().out
+    line = next(li for li in output.splitlines() if kind in li and words in li)
+    assert line.startswith('left out' if code else 'mended')
+    stats = json.loads((tmp_path / 'o' / 'stats.json').read_text())
+    assert len(stats['quality']) == (6 if code else 7)
+
+
+def test_a_mirrored_shape_is_left_out(tmp_path, capsys, screw):
+    for i in range(4):
+        turn = Rotation.random(random_state=i).as_matrix()
+        points = screw.vertices * (1 + 0.05 * i, 1, 1)
+        mesh = screw.with_vertices(points @ turn.T)
+        if i == 2:
+            mesh = Mesh(mesh.vertices * (-1, 1, 1), mesh.faces[:, ::-1])
+        write_mesh(tmp_path / 'm' / f's{i}.ply', mesh)
+    command = ['--meshes', str(tmp_path / 'm'), '--out', str(tmp_path / 'o'), *PARTICLES]
+    assert run_command('build_pdm', command) == 1
+    output = capsys.readouterr().out
+    assert 's2' in output and 'mirror image' in output
+    assert len(json.loads((tmp_path / 'o' / 'stats.json').read_text())['quality']) == 3
+
+
+def test_one_surface_makes_a_template_without_modes(tmp_path):
+    write_mesh(tmp_path / 'm' / 'only.ply', bent(0))
+    command = ['--meshes', str(tmp_path / 'm'), '--out', str(tmp_path / 'o'), *PARTICLES]
+    assert run_command('build_pdm', command) == 0
+    assert json.loads((tmp_path / 'o' / 'stats.json').read_text())['compactness'] == []
+    assert (tmp_path / 'o' / 'quality.png').is_file()
+
+
+def test_landmarks_are_read_and_must_agree_in_number(cohort, tmp_path, capsys):
+    folder, marks = cohort[0], tmp_path / 'marks'
+    for i in range(6):
+        write_particles(marks / f's{i}.particles', bent(i / 2.5 - 1).vertices[[50, 300, 700]])
+    command = ['--meshes', str(folder), '--out', str(tmp_path / 'o'), '--same-axes', *PARTICLES]
+    assert run_command('build_pdm', [*command, '--landmarks', str(marks)]) == 0
+    (marks / 's3.particles').unlink()
+    assert run_command('build_pdm', [*command, '--landmarks', str(marks)]) == 1
+    assert 's3: has 0 landmarks, others 3' in capsys.readouterr().err
+
+
+def test_mistakes_are_named(tmp_path, capsys):
+    def refused(*command):
+        assert run_command('build_pdm', list(command)) == 1
+        return capsys.readouterr().err
+
+    assert 'either a dataset or --meshes' in refused()
+    assert '--meshes needs --out' in refused('--meshes', str(tmp_path))
+    assert 'no surface found' in refused('--meshes', str(tmp_path), '--out', str(tmp_path / 'o'))
+    assert 'at least 16' in refused(str(tmp_path), '--particles', '3')
+    assert 'must be 0 or more' in refused(str(tmp_path), '--correspondence-weight', '-1')
+    write_mesh(tmp_path / 'a.ply', bent(0))
+    command = ['--meshes', str(tmp_path), '--out', str(tmp_path / 'o')]
+    assert 'run tools/build_pdm.py first' in refused(*command, '--fixed', str(tmp_path / 'no'))
+    write_mesh(tmp_path / 'a.stl', bent(0))
+    assert 'a.ply and a.stl are both a' in refused(*command)
+
+
+def test_a_dask_cluster_does_the_same_work(cohort, tmp_path):
+    distributed = pytest.importorskip('distributed')
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        command = ['--meshes', str(cohort[0]), '--out', str(tmp_path), '--same-axes', *PARTICLES]
+        command += ['--dask', cluster.scheduler_address]
+        assert run_command('build_pdm', command) == 0
+    for file in sorted((cohort[1] / 'local').glob('*.particles')):
+        assert file.read_bytes() == (tmp_path / 'local' / file.name).read_bytes()
