@@ -231,7 +231,7 @@ def _common_landmarks(train: list[_Surface]) -> list[np.ndarray] | None:
     return [s.landmarks for s in train if s.landmarks is not None]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _ready_model(folder: Path, digest: str) -> CorrespondenceModel:
     """The folder's model, read once a process: what it computes on first use then serves all."""
     return load_model(folder)

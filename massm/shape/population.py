@@ -63,10 +63,10 @@ class PopulationSettings:
     rounds: int = 3
     seed: int = 0
 
-    @property
-    def working_vertices(self) -> int:
-        """Enough for the particles, and for the shape where they are few."""
-        return self.vertices or int(np.clip(4 * self.particles, 1000, 2000))
+    def working_vertices(self, mesh: Mesh) -> int:
+        """Enough for the particles and for the shape, and no more than ``mesh`` has to tell."""
+        most = int(np.clip(len(mesh.vertices), 1000, 2000))
+        return self.vertices or int(np.clip(4 * self.particles, 1000, most))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,8 @@ def build_population(
         The model, each subject's particles in the order given, and which one is the medoid.
     """
     members, medoid = _lay_over_each_other(meshes, settings, run, landmarks)
-    template = uniform_mesh(members[medoid].mesh, settings.working_vertices)
+    middle = members[medoid].mesh
+    template = uniform_mesh(middle, settings.working_vertices(middle))
     members, mean = _register(members, template, SHORT_SCHEDULE, run)
     members, mean = _register(members, mean, FULL_SCHEDULE, run)
     if settings.weight > 0:
