@@ -34,6 +34,10 @@ setup(
     packages=find_packages(include=['massm', 'massm.*']),
     package_data={'massm': ['py.typed']},
     install_requires=[*requirements('runtime'), OPEN3D],
-    extras_require={'tests': requirements('tests'), 'dev': requirements('dev')},
+    extras_require={
+        'tests': requirements('tests'),
+        'dev': requirements('dev'),
+        'dask': ['distributed>=2024.1'],
+    },
     entry_points={'console_scripts': ['massm = massm.cli:main']},
 )

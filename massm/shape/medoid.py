@@ -21,8 +21,8 @@ def choose_medoid(meshes: Sequence[Mesh]) -> int:
     spacing = float((high - low).max()) / CELLS
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = low
-    shape = tuple(int(n) for n in np.ceil((high - low) / spacing).astype(int) + 1)
-    grid = Grid(shape, affine)
+    x, y, z = (int(n) + 1 for n in np.ceil((high - low) / spacing))
+    grid = Grid((x, y, z), affine)
     # As bits, so that thousands of shapes fit into memory.
     solids = [np.packbits(voxelise(mesh, grid)) for mesh in meshes]
     mean = sum(np.unpackbits(solid).astype(np.float32) for solid in solids) / len(solids)
