@@ -1,6 +1,12 @@
-"""Ranges of what MASSM needs; tested versions are pinned in requirements/constraints.txt."""
+"""Ranges of what MASSM needs; tested versions are pinned in requirements/constraints.txt.
 
+The compiled operators are built where torch can be imported (``pip install --no-build-isolation``)
+and there is a compiler; elsewhere massm.ops builds them on first use or does without.
+"""
+
+import os
 import platform
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -20,6 +26,30 @@ def version() -> str:
     return text.split("__version__ = '")[1].split("'")[0]
 
 
+def kernels() -> dict:
+    """The operators' extension, with CUDA where torch and a toolkit have it."""
+    try:
+        from torch.utils import cpp_extension
+        from torch.version import cuda
+    except ImportError:
+        return {}
+    if os.environ.get('MASSM_COMPILED_OPS') == '0' or not shutil.which(
+        os.environ.get('CXX', 'c++')
+    ):
+        return {}
+    sources = ['massm/ops/csrc/roi_pool3d.cpp', 'massm/ops/csrc/roi_pool3d_cpu.cpp']
+    flags = {'cxx': ['-O3', '-fopenmp']}
+    kind = cpp_extension.CppExtension
+    if cuda and cpp_extension.CUDA_HOME:
+        sources.append('massm/ops/csrc/roi_pool3d_cuda.cu')
+        flags['nvcc'] = ['-O3', '--extended-lambda']
+        os.environ.setdefault('TORCH_CUDA_ARCH_LIST', '8.0;8.6;9.0;10.0+PTX')
+        kind = cpp_extension.CUDAExtension
+    extension = kind('massm.ops._kernels', sources, extra_compile_args=flags)
+    build = cpp_extension.BuildExtension.with_options(no_python_abi_suffix=True)
+    return {'ext_modules': [extension], 'cmdclass': {'build_ext': build}}
+
+
 LINUX_X86 = platform.system() == 'Linux' and platform.machine() == 'x86_64'
 OPEN3D = 'open3d-cpu>=0.18' if LINUX_X86 else 'open3d>=0.18'
 
@@ -32,12 +62,13 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['massm', 'massm.*']),
-    package_data={'massm': ['py.typed']},
+    package_data={'massm': ['py.typed', 'ops/csrc/*']},
     install_requires=[*requirements('runtime'), OPEN3D],
     extras_require={
         'tests': requirements('tests'),
         'dev': requirements('dev'),
         'dask': ['distributed>=2024.1'],
     },
+    **kernels(),
     entry_points={'console_scripts': ['massm = massm.cli:main']},
 )

@@ -57,12 +57,16 @@ make_environment() {
   check_libraries
   activate
   local stamp
-  stamp="$1 $(cat setup.py pyproject.toml requirements/*.txt | sha256sum | cut -c1-16) $PWD"
+  stamp="$1 $(cat setup.py pyproject.toml requirements/*.txt massm/ops/csrc/* | sha256sum | cut -c1-16) $PWD"
   local record
   record="$(python -c 'import sys; print(sys.prefix)')/.massm-installed"
   if ! grep -qxF "$stamp" "$record" 2>/dev/null || ! python -c 'import massm' 2>/dev/null; then
     echo "installing packages (first run: a few minutes)"
-    python -m pip install -q --disable-pip-version-check -c requirements/constraints.txt -e ".$1" \
+    # First what the package needs, torch among it: the compiled operators are built against it.
+    local pip=(python -m pip install -q --disable-pip-version-check -c requirements/constraints.txt)
+    "${pip[@]}" setuptools wheel ninja torch \
+      || fail "pip could not install the packages; the lines above say why"
+    "${pip[@]}" --no-build-isolation -e ".$1" \
       || fail "pip could not install the packages; the lines above say why"
     echo "$stamp" >>"$record"
   fi

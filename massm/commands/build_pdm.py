@@ -22,11 +22,11 @@ from massm.datasets.correspondences import shape_sources, shapes_folder, update_
 from massm.datasets.manifest import load_manifest
 from massm.datasets.shape_folder import (
     RegisteredShape,
-    ShapeSource,
     load_model,
     register_shapes,
 )
 from massm.datasets.shape_summary import write_summary
+from massm.datasets.surface_cohort import ShapeSource
 from massm.errors import ConfigError, DatasetError, ShapeError
 from massm.io.meshes import SUFFIXES
 from massm.shape.population import PopulationSettings, TaskRunner

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from massm.datasets.manifest import AnatomyEntry, Manifest, SubjectEntry
-from massm.datasets.shape_folder import RegisteredShape, ShapeSource
+from massm.datasets.shape_folder import RegisteredShape
+from massm.datasets.surface_cohort import ShapeSource
 from massm.errors import ShapeError
 
 

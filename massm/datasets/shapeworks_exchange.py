@@ -12,8 +12,9 @@ import numpy as np
 
 from massm.datasets.correspondences import shapes_folder
 from massm.datasets.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
-from massm.datasets.shape_folder import RegisteredShape, ShapeSource, particle_file
+from massm.datasets.shape_folder import RegisteredShape, particle_file
 from massm.datasets.shape_summary import write_summary
+from massm.datasets.surface_cohort import ShapeSource
 from massm.errors import DatasetError, ShapeError
 from massm.io.atomic import replacing
 from massm.io.meshes import read_mesh, write_mesh

@@ -1,14 +1,14 @@
 """ROIPool3D: features of boxes as tensors of one size.
 
-This is the torch implementation: one gather for all boxes of a batch, no loop over them.
+One public function over three implementations: compiled kernels for CPU and CUDA
+(:mod:`massm.ops.extension`), or the torch reference where they could not be built.
 """
 
 import torch
 from torch import Tensor
 
-from massm.ops.cells import voxel_to_cell
-
-Size3 = tuple[int, int, int]
+from massm.ops.extension import is_compiled
+from massm.ops.roi_pool3d_reference import Size3, roi_pool3d_reference
 
 
 def roi_pool3d(
@@ -23,13 +23,14 @@ def roi_pool3d(
     A voxel v of the input volume lies at ``v * spatial_scale`` in the feature map (``ops.cells``).
 
     Args:
-        input: ``[N, C, X, Y, Z]`` feature map.
+        input: ``[N, C, X, Y, Z]`` feature map; contiguous or channels-last.
         rois: ``[K, 7]``: batch index, low corner (x, y, z), high corner (x, y, z); voxels of the
-            input volume.
+            input volume. No gradient flows to them.
         output_size: bins per axis.
         spatial_scale: feature cells per voxel, 1 / stride.
-        mode: ``max``: the maximum over the cells that each bin touches. ``align``: the
-            trilinear value at the middle of each bin (He et al. 2017 with one sample a bin).
+        mode: ``max``: the maximum over the cells that each bin touches; the gradient goes to the
+            cell it came from. ``align``: the trilinear value at the middle of each bin (He et al.
+            2017 with one sample a bin).
 
     Returns:
         ``[K, C, *output_size]``. Boxes partly outside use the nearest cells of the map; a box
@@ -37,23 +38,11 @@ def roi_pool3d(
 
     Raises:
         ValueError: a shape or the mode is wrong.
+        IndexError: a box names a sample that is not in the batch (on CUDA: a device assertion).
     """
-    if input.dim() != 5 or rois.dim() != 2 or rois.shape[1] != 7:
-        raise ValueError(
-            f'roi_pool3d needs [N, C, X, Y, Z] and [K, 7], got {tuple(input.shape)} and '
-            f'{tuple(rois.shape)}'
-        )
-    size = (output_size,) * 3 if isinstance(output_size, int) else output_size
-    finite = rois.isfinite().all(1)
-    boxes = torch.where(finite[:, None], rois, torch.zeros_like(rois)).float()
-    batch = boxes[:, 0].long()
-    low = voxel_to_cell(boxes[:, 1:4], 1 / spatial_scale)
-    high = voxel_to_cell(boxes[:, 4:7], 1 / spatial_scale)
-    pool = {'max': _max_pool, 'align': _align_pool}.get(mode)
-    if pool is None:
-        raise ValueError(f"mode must be 'max' or 'align', got {mode!r}")
-    pooled = pool(input, batch, low, high, size)
-    return torch.where(finite.view(-1, 1, 1, 1, 1), pooled, torch.zeros_like(pooled))
+    size = (output_size,) * 3 if isinstance(output_size, int) else tuple(output_size)
+    rows = _pool([input], rois, [size], [float(spatial_scale)], mode)
+    return rows.view(rois.shape[0], input.shape[1], *size)
 
 
 def multi_level_roi_pool3d(
@@ -63,7 +52,7 @@ def multi_level_roi_pool3d(
     strides: list[int],
     mode: str = 'max',
 ) -> Tensor:
-    """Pools each box from every pyramid level.
+    """Pools each box from every pyramid level in one call.
 
     Args:
         inputs: feature maps ``[N, C, X/s, Y/s, Z/s]``, one per stride s.
@@ -74,84 +63,44 @@ def multi_level_roi_pool3d(
     Returns:
         ``[K, C * sum(size³)]``: the levels' bins flattened and joined.
     """
+    if not len(inputs) == len(output_sizes) == len(strides):
+        raise ValueError(
+            f'{len(inputs)} feature maps, {len(output_sizes)} sizes and {len(strides)} strides; '
+            'one of each a level'
+        )
+    sizes = [(size,) * 3 for size in output_sizes]
+    return _pool(inputs, rois, sizes, [1 / stride for stride in strides], mode)
+
+
+def _pool(
+    inputs: list[Tensor], rois: Tensor, sizes: list[Size3], scales: list[float], mode: str
+) -> Tensor:
+    """``[K, row]``: every level's channels and bins, flattened and joined."""
+    if any(level.dim() != 5 for level in inputs) or rois.dim() != 2 or rois.shape[1] != 7:
+        raise ValueError(
+            f'roi_pool3d needs [N, C, X, Y, Z] and [K, 7], got {tuple(inputs[0].shape)} and '
+            f'{tuple(rois.shape)}'
+        )
+    if mode not in ('max', 'align'):
+        raise ValueError(f"mode must be 'max' or 'align', got {mode!r}")
+    rois = rois.detach()
+    if is_compiled(inputs[0].device.type):
+        flat_sizes = [n for size in sizes for n in size]
+        if mode == 'max':
+            return torch.ops.massm.roi_pool3d_max(inputs, rois, flat_sizes, scales)[0]
+        return torch.ops.massm.roi_pool3d_align(inputs, rois, flat_sizes, scales)
+    _check_batch(rois, inputs[0].shape[0])
     pooled = [
-        roi_pool3d(level, rois, size, 1 / stride, mode).flatten(1)
-        for level, size, stride in zip(inputs, output_sizes, strides, strict=True)
+        roi_pool3d_reference(level, rois, size, scale, mode).flatten(1)
+        for level, size, scale in zip(inputs, sizes, scales, strict=True)
     ]
     return torch.cat(pooled, 1)
 
 
-def _max_pool(input: Tensor, batch: Tensor, low: Tensor, high: Tensor, size: Size3) -> Tensor:
-    index = [
-        _bin_cells(low[:, axis], high[:, axis], size[axis], input.shape[2 + axis])
-        for axis in range(3)
-    ]
-    x, y, z = index[0], index[1], index[2]
-    # [K, Ox, Lx, Oy, Ly, Oz, Lz, C]: repeated cells at a bin's end do not change its maximum.
-    cells = input.permute(0, 2, 3, 4, 1)[
-        batch.view(-1, 1, 1, 1, 1, 1, 1),
-        x[:, :, :, None, None, None, None],
-        y[:, None, None, :, :, None, None],
-        z[:, None, None, None, None, :, :],
-    ]
-    pooled = cells.amax((2, 4, 6))
-    return pooled.permute(0, 4, 1, 2, 3)
-
-
-def _bin_cells(low: Tensor, high: Tensor, bins: int, length: int) -> Tensor:
-    """``[K, bins, L]`` indices of the cells each bin touches along one axis, the last repeated."""
-    first = low.round().long().clamp(0, length - 1)
-    last = torch.maximum(high.round().long().clamp(0, length - 1), first)
-    extent = (last - first + 1)[:, None]
-    steps = torch.arange(bins + 1, device=low.device)
-    start = first[:, None] + torch.div(steps[:-1] * extent, bins, rounding_mode='floor')
-    stop = first[:, None] - torch.div(-steps[1:] * extent, bins, rounding_mode='floor')
-    longest = -(-length // bins) + 1
-    cells = start[..., None] + torch.arange(longest, device=low.device)
-    return torch.minimum(cells, stop[..., None] - 1)
-
-
-def _align_pool(input: Tensor, batch: Tensor, low: Tensor, high: Tensor, size: Size3) -> Tensor:
-    position = [
-        low[:, axis : axis + 1]
-        + (high - low)[:, axis : axis + 1]
-        * (torch.arange(size[axis], device=low.device, dtype=low.dtype) + 0.5)
-        / size[axis]
-        for axis in range(3)
-    ]
-    cells, weights = zip(
-        *(_linear_cells(p, input.shape[2 + axis]) for axis, p in enumerate(position)),
-        strict=True,
-    )
-    channels_last = input.permute(0, 2, 3, 4, 1)
-    index = batch.view(-1, 1, 1, 1)
-    total = None
-    for i in range(2):
-        for j in range(2):
-            for k in range(2):
-                value = channels_last[
-                    index,
-                    cells[0][i][:, :, None, None],
-                    cells[1][j][:, None, :, None],
-                    cells[2][k][:, None, None, :],
-                ]
-                weight = (
-                    weights[0][i][:, :, None, None]
-                    * weights[1][j][:, None, :, None]
-                    * weights[2][k][:, None, None, :]
-                )
-                term = value * weight.unsqueeze(-1).to(value.dtype)
-                total = term if total is None else total + term
-    assert total is not None
-    return total.permute(0, 4, 1, 2, 3)
-
-
-def _linear_cells(
-    position: Tensor, length: int
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The two cells around each position along one axis, and their weights."""
-    inside = position.clamp(0, length - 1)
-    lower = inside.floor().clamp(max=max(length - 2, 0))
-    fraction = inside - lower
-    upper = (lower.long() + 1).clamp(max=length - 1)
-    return (lower.long(), upper), (1 - fraction, fraction)
+def _check_batch(rois: Tensor, batch: int) -> None:
+    """Only where looking costs no wait for a GPU."""
+    if rois.device.type != 'cpu' or torch.compiler.is_compiling() or len(rois) == 0:
+        return
+    index = rois[rois.isfinite().all(1), 0]
+    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < batch:
+        raise IndexError(f'roi_pool3d: a box names sample {int(index.max())} of a batch of {batch}')

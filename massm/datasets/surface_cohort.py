@@ -1,0 +1,153 @@
+"""The surfaces of a population as they come: read, mended, and compared with each other, so that
+what cannot belong is left out by name."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from massm.errors import MassmError, ShapeError
+from massm.io.meshes import read_mesh
+from massm.io.particles import read_particles
+from massm.io.records import fingerprint
+from massm.shape.population import TaskRunner
+from massm.shape.pose import PoseReference, mirror_ratio
+from massm.shape.repair import repair_surface
+from massm.structures import Mesh
+
+# Beyond so many times the usual size, or under its inverse, a surface is something else.
+SIZE_RANGE = 5.0
+SMALLEST_MM = 1.0
+# A surface whose mirror image deforms this much more easily is one.
+MIRRORED = 0.7
+
+
+@dataclass(frozen=True)
+class ShapeSource:
+    """One shape to put into correspondence: its id, surface file (patient mm), whether it shapes
+    the model (a training shape), its landmarks' file, and its ``groups`` (columns of a study)."""
+
+    id: str
+    mesh: Path
+    train: bool = True
+    landmarks: Path | None = None
+    groups: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A shape read and mended, with the fingerprint of its files."""
+
+    source: ShapeSource
+    mesh: Mesh
+    landmarks: np.ndarray | None
+    remarks: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A shape that cannot be used, and why."""
+
+    source: ShapeSource
+    reason: str
+
+
+def read_cohort(
+    sources: list[ShapeSource], run: TaskRunner, usual_area: float | None = None
+) -> tuple[list[Surface], list[LeftOut]]:
+    """Reads and mends every surface.
+
+    Args:
+        usual_area: mm², of a model the shapes are to join; else the median of their own.
+
+    Raises:
+        ShapeError: none can be used.
+    """
+    found = run('surfaces', _read, [(source,) for source in sources])
+    surfaces = [f for f in found if isinstance(f, Surface)]
+    left_out = [f for f in found if isinstance(f, LeftOut)]
+    if not surfaces:
+        reasons = '; '.join(f.reason for f in left_out[:3])
+        raise ShapeError(f'no surface can be used: {reasons}')
+    areas = {s.source.id: s.mesh.area() for s in surfaces}
+    usual = np.sqrt(usual_area or float(np.median(list(areas.values()))))
+    if usual < SMALLEST_MM:
+        raise ShapeError(
+            f'{surfaces[0].source.mesh}: the surfaces are {usual:.2g} mm in size; are they in '
+            'metres? Bring them to mm'
+        )
+    fitting = []
+    for surface in surfaces:
+        ratio = float(np.sqrt(areas[surface.source.id]) / usual)
+        if 1 / SIZE_RANGE < ratio < SIZE_RANGE:
+            fitting.append(surface)
+        else:
+            left_out.append(LeftOut(surface.source, _wrong_size(surface, ratio)))
+    return fitting, left_out
+
+
+def find_mirrored(surfaces: list[Surface], run: TaskRunner) -> list[Surface]:
+    """Surfaces that fit the one of middle volume much better in a mirror.
+
+    For shapes in any pose. Those that share axes may lie mirrored in truth (situs inversus), and
+    show as outliers.
+    """
+    if len(surfaces) < 3:
+        return []
+    middle = surfaces[int(np.argsort([s.mesh.volume() for s in surfaces])[len(surfaces) // 2])]
+    reference = PoseReference(middle.mesh, any_pose=True).prepared()
+    ratios = run('mirrors', mirror_ratio, [(s.mesh, reference) for s in surfaces])
+    found = [s for s, ratio in zip(surfaces, ratios, strict=True) if ratio < MIRRORED]
+    # Were the middle one itself the odd one out, most would seem mirrored.
+    return found if len(found) <= len(surfaces) / 2 else [s for s in surfaces if s not in found]
+
+
+def mirrored(surface: Surface) -> LeftOut:
+    """Why a mirrored surface is left out."""
+    return LeftOut(
+        surface.source,
+        f'{surface.source.mesh}: is a mirror image of the others (left for right?); mirror it or '
+        'leave it out',
+    )
+
+
+def common_landmarks(surfaces: list[Surface]) -> list[np.ndarray] | None:
+    """Each surface's landmarks; ``None`` where there are none.
+
+    Raises:
+        ShapeError: some have other numbers of them than others.
+    """
+    if all(s.landmarks is None for s in surfaces):
+        return None
+    counts = {s.source.id: 0 if s.landmarks is None else len(s.landmarks) for s in surfaces}
+    if len(set(counts.values())) > 1:
+        odd = min(counts, key=lambda name: counts[name])
+        raise ShapeError(
+            f'{odd}: has {counts[odd]} landmarks, others {max(counts.values())}; every training '
+            'shape needs the same ones in the same order'
+        )
+    return [s.landmarks for s in surfaces if s.landmarks is not None]
+
+
+def _read(source: ShapeSource) -> Surface | LeftOut:
+    try:
+        mesh = read_mesh(source.mesh)
+        try:
+            mesh, remarks = repair_surface(mesh)
+        except ShapeError as error:
+            raise ShapeError(f'{source.mesh}: {error}') from error
+        landmarks = None if source.landmarks is None else read_particles(source.landmarks)
+    except MassmError as error:
+        return LeftOut(source, str(error))
+    digest = fingerprint(source.id, source.mesh, source.landmarks)
+    return Surface(source, mesh, landmarks, tuple(remarks), digest)
+
+
+def _wrong_size(surface: Surface, ratio: float) -> str:
+    extent = float(np.ptp(surface.mesh.vertices, axis=0).max())
+    guess = 'is it in metres' if ratio < 0.01 else 'is it another anatomy or unit'
+    return (
+        f'{surface.source.mesh}: {extent:.3g} mm long, {ratio:.2g} times the size of the others; '
+        f'{guess}? Bring all surfaces to mm'
+    )

@@ -1,0 +1,177 @@
+"""The compiled kernels behind ``massm.ops``: built by ``setup.py``, else on first use.
+
+``MASSM_COMPILED_OPS=0`` keeps to the torch reference.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FOLDER = Path(__file__).parent
+SOURCES = FOLDER / 'csrc'
+logger = logging.getLogger('massm')
+
+
+@torch.compiler.assume_constant_result
+def is_compiled(device: str) -> bool:
+    """Whether kernels for tensors on ``device`` are loaded; says once where they are not. To a
+    graph being traced it is a constant."""
+    return device in _devices()
+
+
+def cpu_sources() -> list[str]:
+    """What every build compiles."""
+    return [str(SOURCES / name) for name in ('roi_pool3d.cpp', 'roi_pool3d_cpu.cpp')]
+
+
+def cuda_sources() -> list[str]:
+    """What a build for CUDA compiles besides."""
+    return [str(SOURCES / 'roi_pool3d_cuda.cu')]
+
+
+@cache
+def _devices() -> frozenset[str]:
+    if os.environ.get('MASSM_COMPILED_OPS') == '0':
+        return frozenset()
+    if not (_load_built() or _build_now()):
+        return frozenset()
+    _register()
+    has_cuda = torch._C._dispatch_has_kernel_for_dispatch_key('massm::roi_pool3d_max', 'CUDA')
+    return frozenset(('cpu', 'cuda') if has_cuda else ('cpu',))
+
+
+def _load_built() -> bool:
+    for library in sorted(FOLDER.glob('_kernels*.so')):
+        try:
+            torch.ops.load_library(str(library))
+            return True
+        except OSError as error:
+            # Built for another torch.
+            reason = str(error).splitlines()[0]
+            logger.info('roi_pool3d: %s does not load (%s), building anew', library.name, reason)
+    return False
+
+
+def _build_now() -> bool:
+    if not (shutil.which(os.environ.get('CXX', 'c++')) and shutil.which('ninja')):
+        logger.info('roi_pool3d: compiled op not built, using the torch reference')
+        return False
+    from torch.utils import cpp_extension
+
+    cuda = torch.cuda.is_available() and cpp_extension.CUDA_HOME is not None
+    logger.info('roi_pool3d: compiling the op, once (about half a minute)')
+    try:
+        cpp_extension.load(
+            'massm_kernels',
+            cpu_sources() + (cuda_sources() if cuda else []),
+            extra_cflags=['-O3', '-fopenmp'],
+            with_cuda=cuda,
+            is_python_module=False,
+        )
+    except (RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        logger.info('roi_pool3d: could not compile (%s), using the torch reference', reason)
+        return False
+    return True
+
+
+def _register() -> None:
+    """Shapes for tracing and gradients for autograd."""
+    library = torch.library
+    library.register_fake('massm::roi_pool3d_max')(_fake_max)
+    library.register_fake('massm::roi_pool3d_align')(_fake_align)
+    library.register_fake('massm::roi_pool3d_max_backward')(_fake_max_backward)
+    library.register_fake('massm::roi_pool3d_align_backward')(_fake_align_backward)
+    library.register_autograd('massm::roi_pool3d_max', _max_backward, setup_context=_remember_max)
+    library.register_autograd('massm::roi_pool3d_align', _align_backward, setup_context=_remember)
+
+
+def _row(inputs: Sequence[Tensor], sizes: Sequence[int]) -> int:
+    bins = [sizes[i] * sizes[i + 1] * sizes[i + 2] for i in range(0, len(sizes), 3)]
+    return sum(level.shape[1] * n for level, n in zip(inputs, bins, strict=True))
+
+
+def _fake_max(
+    inputs: list[Tensor], rois: Tensor, sizes: list[int], scales: list[float]
+) -> tuple[Tensor, Tensor]:
+    out = inputs[0].new_empty((rois.shape[0], _row(inputs, sizes)))
+    return out, torch.empty_like(out, dtype=torch.int32)
+
+
+def _fake_align(
+    inputs: list[Tensor], rois: Tensor, sizes: list[int], scales: list[float]
+) -> Tensor:
+    return inputs[0].new_empty((rois.shape[0], _row(inputs, sizes)))
+
+
+def _fake_gradients(
+    grad: Tensor, shapes: Sequence[int], channels_last: Sequence[bool]
+) -> list[Tensor]:
+    gradients = []
+    for i, last in enumerate(channels_last):
+        gradient = grad.new_empty(tuple(shapes[5 * i : 5 * i + 5]))
+        layout = torch.channels_last_3d if last else torch.contiguous_format
+        gradients.append(gradient.contiguous(memory_format=layout))
+    return gradients
+
+
+def _fake_max_backward(
+    grad: Tensor,
+    argmax: Tensor,
+    rois: Tensor,
+    sizes: list[int],
+    scales: list[float],
+    shapes: list[int],
+    channels_last: list[bool],
+) -> list[Tensor]:
+    return _fake_gradients(grad, shapes, channels_last)
+
+
+def _fake_align_backward(
+    grad: Tensor,
+    rois: Tensor,
+    sizes: list[int],
+    scales: list[float],
+    shapes: list[int],
+    channels_last: list[bool],
+) -> list[Tensor]:
+    return _fake_gradients(grad, shapes, channels_last)
+
+
+def _remember(ctx: Any, inputs: tuple, output: Any) -> None:
+    levels, rois, ctx.sizes, ctx.scales = inputs
+    ctx.save_for_backward(rois)
+    ctx.shapes = [n for level in levels for n in level.shape]
+    ctx.channels_last = [
+        not level.is_contiguous() and level.is_contiguous(memory_format=torch.channels_last_3d)
+        for level in levels
+    ]
+
+
+def _remember_max(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    _remember(ctx, inputs, output)
+    ctx.save_for_backward(inputs[1], output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _max_backward(ctx: Any, grad: Tensor, _: Any) -> tuple:
+    rois, argmax = ctx.saved_tensors
+    levels = torch.ops.massm.roi_pool3d_max_backward(
+        grad, argmax, rois, ctx.sizes, ctx.scales, ctx.shapes, ctx.channels_last
+    )
+    return levels, None, None, None
+
+
+def _align_backward(ctx: Any, grad: Tensor) -> tuple:
+    (rois,) = ctx.saved_tensors
+    levels = torch.ops.massm.roi_pool3d_align_backward(
+        grad, rois, ctx.sizes, ctx.scales, ctx.shapes, ctx.channels_last
+    )
+    return levels, None, None, None
