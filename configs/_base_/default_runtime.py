@@ -11,6 +11,7 @@ default_hooks = dict(
         rule='less',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    score_threshold=dict(type='ScoreThresholdHook'),
 )
 visualizer = dict(
     type='Visualizer',

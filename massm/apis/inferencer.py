@@ -29,7 +29,7 @@ class MASSMInferencer(BaseInferencer):
         config: resolved (:func:`massm.apis.config.load_config`).
         checkpoint: weights that training wrote; brings the templates along.
         device: default: a GPU where there is one.
-        score_threshold: lowest score that says an anatomy is there.
+        score_threshold: lowest score that says an anatomy is there; by default the model's own.
         trust_checkpoint: see :func:`massm.engine.checkpoint.load_checkpoint`.
 
     Raises:
@@ -41,7 +41,7 @@ class MASSMInferencer(BaseInferencer):
         config: Config,
         checkpoint: str,
         device: str | None = None,
-        score_threshold: float = 0.3,
+        score_threshold: float | None = None,
         trust_checkpoint: bool = False,
     ) -> None:
         register_safe_loader(trust_checkpoint)
@@ -49,6 +49,8 @@ class MASSMInferencer(BaseInferencer):
         super().__init__(config, checkpoint, device, scope='massm', show_progress=False)
         if not self.model.templates.is_filled:
             raise CheckpointError(f'{checkpoint}: brings no templates; train it again')
+        if self.score_threshold is None:
+            self.score_threshold = float(self.model.score_threshold)
         self._weights: dict[int, np.ndarray] = {}
 
     def _init_model(self, cfg: Config, weights: str, device: str = 'cpu') -> torch.nn.Module:

@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('image', type=Path, help='CT, .nii or .nii.gz, any orientation')
     parser.add_argument('--out', type=Path, required=True, help='folder to write')
     parser.add_argument('--device', help='cpu, cuda, ... (default: what there is)')
-    parser.add_argument('--score-threshold', type=float, default=0.3)
+    parser.add_argument(
+        '--score-threshold', type=float, help="lowest score of an anatomy (default: the model's)"
+    )
     add_trust(parser)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
+from massm.evaluation.score_threshold import best_threshold
 from massm.evaluation.summary import Row, mean_over_anatomies
 from massm.registry import METRICS
 from massm.structures import AnatomyStatus, Boxes3D
@@ -20,10 +21,10 @@ class DetectionMetric(BaseMetric):
     Truncated anatomies count nowhere.
 
     Args:
-        score_threshold: lowest score that says the anatomy is there.
+        score_threshold: lowest score that says the anatomy is there; by default the model's.
     """
 
-    def __init__(self, score_threshold: float = 0.3, **kwargs: Any) -> None:
+    def __init__(self, score_threshold: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.score_threshold = score_threshold
         self.rows: list[Row] = []
@@ -31,12 +32,19 @@ class DetectionMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Adds the rows of a batch, one entry per sample (mmengine counts on that)."""
         for sample in data_samples:
-            self.results.append(detection_rows(sample, self.score_threshold))
+            threshold = self.score_threshold
+            if threshold is None:
+                threshold = float(sample['score_threshold'])
+            self.results.append(detection_rows(sample, threshold))
 
     def compute_metrics(self, results: list[list[Row]]) -> dict[str, float]:
-        """Totals of found, missed, false; means of the rest."""
+        """Totals of found, missed, false; means of the rest; the threshold that would have been
+        best."""
         self.rows = [row for rows in results for row in rows]
-        return mean_over_anatomies(self.rows)
+        present = [row['score'] for row in self.rows if 'found' in row]
+        absent = [row['score'] for row in self.rows if 'false' in row]
+        means = mean_over_anatomies(self.rows)
+        return {**means, 'best_threshold': best_threshold(present, absent)}
 
 
 def detection_rows(sample: dict, threshold: float) -> list[Row]:

@@ -14,8 +14,8 @@ from massm.structures import Grid
 
 @dataclass(frozen=True, eq=False)
 class CasePrediction:
-    """One subject: particles ``[K, M, 3]`` (patient mm and world mm), scores ``[K]``, the image and
-    the reference masks."""
+    """One subject: particles ``[K, M, 3]`` (patient mm and world mm), scores ``[K]`` and the
+    threshold they must reach, the image and the reference masks."""
 
     id: str
     anatomies: list[str]
@@ -24,6 +24,7 @@ class CasePrediction:
     world_mm: np.ndarray
     image: Path
     masks: list[Path | None]
+    threshold: float
 
 
 @METRICS.register_module()
@@ -47,6 +48,7 @@ class PredictionStore(BaseMetric):
                     sample['pred_world_mm'].double().cpu().numpy(),
                     sample['image'],
                     sample['mask'],
+                    float(sample['score_threshold']),
                 )
             )
 

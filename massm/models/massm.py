@@ -86,6 +86,8 @@ class MASSM(BaseModel):
         self.teacher_forcing = 0.0
         self.template_root = template_root
         self.templates = TemplateBank(count, num_particles, spacing)
+        # From which score an anatomy is there; validation sets it (ScoreThresholdHook).
+        self.register_buffer('score_threshold', torch.tensor(0.3))
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build({**neck, 'in_channels': self.backbone.out_channels})
         channels = neck['out_channels']
@@ -130,7 +132,8 @@ class MASSM(BaseModel):
         prediction = self.predict_batch(inputs, sizes)
         if mode == 'tensor':
             return prediction
-        return [_fill(s, prediction, i) for i, s in enumerate(data_samples or [])]
+        threshold = self.score_threshold
+        return [_fill(s, prediction, i, threshold) for i, s in enumerate(data_samples or [])]
 
     def predict_batch(self, inputs: Tensor, sizes: Tensor) -> Prediction:
         """Predicts a preprocessed batch ``[B, C, X, Y, Z]``; ``sizes`` ``[B, 3]`` are unpadded."""
@@ -191,7 +194,8 @@ def stack_targets(data_samples: list[ShapeSample]) -> Targets:
     )
 
 
-def _fill(sample: ShapeSample, prediction: Prediction, i: int) -> ShapeSample:
+def _fill(sample: ShapeSample, prediction: Prediction, i: int, threshold: Tensor) -> ShapeSample:
+    sample.score_threshold = threshold
     sample.scores = prediction.scores[i]
     sample.pred_boxes = prediction.boxes[i]
     sample.pred_local_vox = prediction.local_vox[i]

@@ -18,14 +18,14 @@ matplotlib.use('Agg')
 AXES = {'sagittal': 0, 'coronal': 1, 'axial': 2}
 
 
-def draw_case(case: CasePrediction, path: Path, threshold: float = 0.3) -> None:
+def draw_case(case: CasePrediction, path: Path) -> None:
     """Three orthogonal slices through the middle of each detected anatomy.
 
     Lines are the reference mask's outline, dots the predicted particles within half a slice. One
     row per anatomy; the picture is shown as the patient stands (superior up, anterior up).
     """
     volume, grid = read_volume(case.image)
-    shown = [k for k, score in enumerate(case.scores) if score >= threshold]
+    shown = [k for k, score in enumerate(case.scores) if score >= case.threshold]
     if not shown:
         return
     figure = Figure(figsize=(9, 2.8 * len(shown)), layout='constrained')

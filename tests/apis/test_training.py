@@ -71,6 +71,8 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny_dataset, tmp_pa
         'log_processor.window_size=1',
         'train_cfg.max_epochs=2',
         'custom_hooks.2.steps=5',
+        # Adam divides by the gradient's size, and so makes much of rounding in tiny ones.
+        'optim_wrapper.optimizer.type=SGD',
         'optim_wrapper.optimizer.fused=False',
     ]
     config = str(ROOT / 'configs/massm_r18_phantom.py')
@@ -98,7 +100,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny_dataset, tmp_pa
     a, b = weights(tmp_path / 'batch2', 2), weights(tmp_path / 'batch1', 2)
     for key in a:
         if a[key].is_floating_point() and a[key].numel():
-            assert torch.allclose(a[key], b[key], atol=3e-4, rtol=1e-2), key
+            assert torch.allclose(a[key], b[key], atol=1e-4, rtol=1e-2), key
 
 
 def test_the_network_overfits_a_few_subjects(tiny_config, tmp_path):

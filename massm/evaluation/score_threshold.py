@@ -1,0 +1,26 @@
+"""The score from which an anatomy is said to be there."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+DEFAULT_THRESHOLD = 0.3
+
+
+def best_threshold(present: Sequence[float], absent: Sequence[float]) -> float:
+    """The threshold that gets most decisions right, in the middle of the widest gap that does.
+
+    Args:
+        present: scores of anatomies that are there.
+        absent: scores of anatomies that are not; where there are none, nothing says how high a
+            false one scores, and the default stays unless it would miss some.
+    """
+    if not present:
+        return DEFAULT_THRESHOLD
+    if not absent:
+        return float(min(DEFAULT_THRESHOLD, 0.9 * min(present)))
+    scores = np.unique([0.0, *present, *absent, 1.0])
+    middles, gaps = (scores[1:] + scores[:-1]) / 2, np.diff(scores)
+    right = [int(np.sum(np.array(present) >= t) + np.sum(np.array(absent) < t)) for t in middles]
+    best = np.flatnonzero(np.array(right) == max(right))
+    return float(middles[best[np.argmax(gaps[best])]])
