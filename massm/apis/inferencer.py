@@ -15,7 +15,7 @@ from massm.engine.checkpoint import register_safe_loader
 from massm.errors import CheckpointError
 from massm.io.nifti import read_volume
 from massm.registry import MODELS
-from massm.shape.surface import warp_weights
+from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import AnatomyStatus, Boxes3D, Grid
 from massm.structures.shape_sample import ShapeSample
 
@@ -51,7 +51,7 @@ class MASSMInferencer(BaseInferencer):
             raise CheckpointError(f'{checkpoint}: brings no templates; train it again')
         if self.score_threshold is None:
             self.score_threshold = float(self.model.score_threshold)
-        self._weights: dict[int, np.ndarray] = {}
+        self._warps: dict[int, SurfaceWarp] = {}
 
     def _init_model(self, cfg: Config, weights: str, device: str = 'cpu') -> torch.nn.Module:
         model = MODELS.build(cfg.model)
@@ -122,15 +122,15 @@ class MASSMInferencer(BaseInferencer):
             score,
             local,
             sample.pred_world_mm[k].double().cpu().numpy(),
-            self.model.templates.mesh(k).with_vertices(self._warp(k) @ local),
+            self.model.templates.mesh(k).with_vertices(self._warp(k).apply(local)),
             working.to_patient(sides),
         )
 
-    def _warp(self, k: int) -> np.ndarray:
-        if k not in self._weights:
+    def _warp(self, k: int) -> SurfaceWarp:
+        if k not in self._warps:
             templates = self.model.templates
-            self._weights[k] = warp_weights(templates.mesh(k).vertices, templates.particles_mm(k))
-        return self._weights[k]
+            self._warps[k] = SurfaceWarp(templates.mesh(k).vertices, templates.particles_mm(k))
+        return self._warps[k]
 
 
 def _status(score: float, threshold: float, local_mm: np.ndarray, grid: Grid) -> AnatomyStatus:

@@ -28,7 +28,7 @@ from massm.io.shapeworks import (
 )
 from massm.shape.alignment import rigid_fit
 from massm.shape.quality import measure
-from massm.shape.surface import warp_weights
+from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import AnatomyStatus, Mesh, RigidTransform
 
 # ShapeWorks writes matrices with six decimals: a hundredth of a millimetre in a patient.
@@ -199,7 +199,7 @@ def _orthonormal(matrix: np.ndarray) -> np.ndarray:
     return clean
 
 
-def _mean_template(folder: Path, subjects: list[str]) -> tuple[Mesh, np.ndarray, np.ndarray]:
+def _mean_template(folder: Path, subjects: list[str]) -> tuple[Mesh, SurfaceWarp, np.ndarray]:
     """The surface of the subject nearest to the mean, warped to the mean, with the map that
     carries it; written as the folder's template."""
     world = np.stack([read_particles(particle_file(folder, 'world', s)) for s in subjects])
@@ -207,8 +207,8 @@ def _mean_template(folder: Path, subjects: list[str]) -> tuple[Mesh, np.ndarray,
     nearest = int(np.argmin(((world - mean) ** 2).sum((1, 2))))
     mesh = read_mesh(folder / 'meshes' / f'{subjects[nearest]}.ply')
     local = read_particles(particle_file(folder, 'local', subjects[nearest]))
-    warp = warp_weights(mesh.vertices, local)
-    template = mesh.with_vertices(warp @ mean)
+    warp = SurfaceWarp(mesh.vertices, local)
+    template = mesh.with_vertices(warp.apply(mean))
     write_mesh(folder / 'template.ply', template)
     write_particles(folder / 'template.particles', mean)
     return template, warp, mean

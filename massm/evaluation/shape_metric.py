@@ -13,7 +13,8 @@ from massm.io.nifti import read_mask
 from massm.io.templates import ShapeTemplate, read_template
 from massm.registry import METRICS
 from massm.shape.metrics import axis_rmse, dice, hausdorff95, mean_point_error
-from massm.shape.surface import surface_distance, voxelise, warp_weights
+from massm.shape.surface import surface_distance, voxelise
+from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Grid
 
 
@@ -31,7 +32,7 @@ class ShapeMetric(BaseMetric):
         self.surfaces = surfaces
         self.rows: list[Row] = []
         self._templates: list[ShapeTemplate] = []
-        self._weights: list[np.ndarray] = []
+        self._warps: list[SurfaceWarp] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Adds the rows of a batch, one entry per sample (mmengine counts on that)."""
@@ -54,7 +55,7 @@ class ShapeMetric(BaseMetric):
             for name in meta['anatomies']
         ]
         if self.surfaces:
-            self._weights = [warp_weights(t.mesh.vertices, t.local) for t in self._templates]
+            self._warps = [SurfaceWarp(t.mesh.vertices, t.local) for t in self._templates]
 
     def _row(self, sample: dict, k: int) -> Row:
         grid = Grid(sample['image_shape'], sample['affine'])
@@ -82,9 +83,9 @@ class ShapeMetric(BaseMetric):
     def _surface_row(
         self, k: int, local: np.ndarray, true: np.ndarray, mesh: Path, mask: Path
     ) -> dict[str, float]:
-        template, weights = self._templates[k].mesh, self._weights[k]
-        predicted = template.with_vertices(weights @ local)
-        by_particles = template.with_vertices(weights @ true)
+        template, warp = self._templates[k].mesh, self._warps[k]
+        predicted = template.with_vertices(warp.apply(local))
+        by_particles = template.with_vertices(warp.apply(true))
         reference = read_mesh(mesh)
         forward = surface_distance(predicted.vertices, reference)
         backward = surface_distance(reference.vertices, predicted)

@@ -19,8 +19,9 @@ from massm.shape.distortion import rest_shape
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.pose import PoseReference, pose_of
 from massm.shape.sliding import SlidingModel, slide
-from massm.shape.surface import TargetSurface, warp_weights
+from massm.shape.surface import TargetSurface
 from massm.shape.surface_coordinates import SurfaceCoordinates
+from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Mesh, RigidTransform
 
 SLIDING_STEPS = 5
@@ -78,9 +79,9 @@ class CorrespondenceModel:
         return SlidingModel(rest_shape(self.mean_mesh), self.shapes, self.weight)
 
     @cached_property
-    def warp(self) -> np.ndarray:
-        """``[V, M]``: the mean surface's vertices from the particles."""
-        return warp_weights(self.surface.vertices, self.particles)
+    def warp(self) -> SurfaceWarp:
+        """From particles to the surface they carry."""
+        return SurfaceWarp(self.surface.vertices, self.particles)
 
     def register(self, mesh: Mesh, landmarks: Landmarks | None = None) -> CorrespondingShape:
         """Puts a new surface (patient mm) into correspondence; the model stays as it is."""

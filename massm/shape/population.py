@@ -243,32 +243,36 @@ def _finish(
     fine = trimesh.Trimesh(mean.vertices, mean.faces, process=False).subdivide()
     detail = locate(fine.vertices, mean)
     found = run('particles', _particles_and_detail, [(m, layout, detail) for m in members])
-    surface = Mesh(np.mean([d for _, d in found], axis=0), fine.faces)
+    surface = np.mean([d for _, d in found], axis=0)
     # From here on the particles alone define the world frame.
-    world = [p for p, _ in found]
-    shift = np.mean(world, axis=(0, 1))
-    target = np.mean(world, axis=0) - shift
-    for _ in range(5):
-        steps = [rigid_fit(p, target) for p in world]
-        raw = np.mean([t.apply(p) for t, p in zip(steps, world, strict=True)], axis=0)
-        target = rigid_fit(raw, target).apply(raw)
+    particles, steps = _particle_frame([p for p, _ in found])
+    surface = surface - np.mean([p for p, _ in found], axis=(0, 1))
     members = [m.moved(t) for m, t in zip(members, steps, strict=True)]
-    rest = rest_shape(mean)
-    shapes = weighted_model(np.stack([m.points for m in members]), rest.vertex_share)
+    share = rest_shape(mean).vertex_share
     model = CorrespondenceModel(
-        shapes,
+        weighted_model(np.stack([m.points for m in members]), share),
         mean.faces,
         layout,
-        target,
-        surface.with_vertices(surface.vertices - shift),
+        particles,
+        Mesh(surface, fine.faces),
         settings.weight,
         settings.any_pose,
         _mean_landmarks(members),
     )
-    final = []
-    for member in members:
-        final.append(model.finish(member.points, member.motion, TargetSurface(member.mesh)))
-    return model, final
+    return model, [model.finish(m.points, m.motion, TargetSurface(m.mesh)) for m in members]
+
+
+def _particle_frame(
+    shapes: list[np.ndarray], rounds: int = 5
+) -> tuple[np.ndarray, list[RigidTransform]]:
+    """The mean ``[M, 3]`` of particles aligned to it, its centroid at the origin, and each shape's
+    step to it."""
+    mean = np.mean(shapes, axis=0) - np.mean(shapes, axis=(0, 1))
+    for _ in range(rounds):
+        steps = [rigid_fit(shape, mean) for shape in shapes]
+        raw = np.mean([t.apply(s) for t, s in zip(steps, shapes, strict=True)], axis=0)
+        mean = rigid_fit(raw, mean).apply(raw)
+    return mean, steps
 
 
 def _particles_and_detail(

@@ -9,6 +9,7 @@ from scipy.stats import beta
 from massm.shape.particles import spacing_variation
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.surface import folded_fraction, surface_distance
+from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Mesh
 
 NEIGHBOURS = 6
@@ -35,16 +36,16 @@ class Quality:
 
 
 def measure(
-    particles: np.ndarray, surface: Mesh, template: Mesh, warp: np.ndarray, reference: np.ndarray
+    particles: np.ndarray, surface: Mesh, template: Mesh, warp: SurfaceWarp, reference: np.ndarray
 ) -> Quality:
     """Quality of ``particles`` ``[M, 3]`` on ``surface`` (mm, one frame).
 
     Args:
         template: the template's surface.
-        warp: ``[V, M]`` of :func:`massm.shape.surface.warp_weights`.
+        warp: from particles to the template's vertices.
         reference: ``[M, 3]`` the template's particles, mm.
     """
-    warped = template.with_vertices(warp @ particles)
+    warped = template.with_vertices(warp.apply(particles))
     forward = surface_distance(warped.vertices, surface)
     backward = surface_distance(surface.vertices, warped)
     return Quality(

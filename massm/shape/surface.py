@@ -6,35 +6,8 @@ Open3D is imported where it is used, so that particles can be predicted without 
 from typing import Any
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from massm.structures import Grid, Mesh
-
-
-def warp_weights(vertices: np.ndarray, particles: np.ndarray) -> np.ndarray:
-    """The linear map from particles to the surface they carry.
-
-    Biharmonic splines (kernel r, linear part): the map is exact at the particles and for every
-    affine motion, and depends on the template alone, so warping a shape is one matrix product.
-
-    Args:
-        vertices: ``[V, 3]`` template vertices, mm.
-        particles: ``[M, 3]`` template particles, mm.
-
-    Returns:
-        ``[V, M]`` weights, rows summing to 1: warped vertices = weights @ particles.
-    """
-    scale = float(np.abs(particles - particles.mean(0)).max())
-    centre = particles.mean(0)
-    knots, points = (particles - centre) / scale, (vertices - centre) / scale
-    count = len(knots)
-    polynomial = np.column_stack([np.ones(count), knots])
-    system = np.zeros((count + 4, count + 4))
-    system[:count, :count] = cdist(knots, knots)
-    system[:count, count:] = polynomial
-    system[count:, :count] = polynomial.T
-    basis = np.column_stack([cdist(points, knots), np.ones(len(points)), points])
-    return np.linalg.solve(system, basis.T).T[:, :count]
 
 
 class TargetSurface:

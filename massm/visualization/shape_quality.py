@@ -14,7 +14,8 @@ from massm.io.atomic import replacing
 from massm.io.meshes import read_mesh
 from massm.io.particles import read_particles
 from massm.shape.pdm import PointDistributionModel
-from massm.shape.surface import surface_distance, warp_weights
+from massm.shape.surface import surface_distance
+from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Mesh
 from massm.visualization.surface_image import half_width, surface_image
 
@@ -36,7 +37,7 @@ def draw_quality(folder: Path, stats: dict[str, Any]) -> Path:
     """
     template = read_mesh(folder / 'template.ply')
     particles = read_particles(folder / 'template.particles')
-    warp = warp_weights(template.vertices, particles)
+    warp = SurfaceWarp(template.vertices, particles)
     pdm = PointDistributionModel.load(folder / 'pdm.npz')
     modes = min(MODES, len(pdm))
     rows = modes + 1
@@ -50,7 +51,7 @@ def draw_quality(folder: Path, stats: dict[str, Any]) -> Path:
 
 
 def _draw_modes(
-    figure: Figure, template: Mesh, warp: np.ndarray, pdm: PointDistributionModel, modes: int
+    figure: Figure, template: Mesh, warp: SurfaceWarp, pdm: PointDistributionModel, modes: int
 ) -> None:
     normals = template.vertex_normals()
     shapes = {}
@@ -58,8 +59,8 @@ def _draw_modes(
         for deviation in DEVIATIONS:
             coefficients = np.zeros(len(pdm))
             coefficients[mode] = deviation
-            shapes[mode, deviation] = warp @ pdm.instance(coefficients)
-    mean = warp @ pdm.mean
+            shapes[mode, deviation] = warp.apply(pdm.instance(coefficients))
+    mean = warp.apply(pdm.mean)
     half = half_width([mean, *shapes.values()], FRONT)
     moved = {key: ((shape - mean) * normals).sum(1) for key, shape in shapes.items()}
     largest = max((float(np.abs(m).max()) for m in moved.values()), default=1.0)
@@ -82,7 +83,7 @@ def _draw_worst(
     figure: Figure,
     folder: Path,
     template: Mesh,
-    warp: np.ndarray,
+    warp: SurfaceWarp,
     stats: dict[str, Any],
     rows: int,
 ) -> None:
@@ -92,7 +93,7 @@ def _draw_worst(
     for name in worst:
         local = read_particles(folder / 'local' / f'{name}.particles')
         surfaces.append(read_mesh(folder / 'meshes' / f'{name}.ply'))
-        warped = template.with_vertices(warp @ local)
+        warped = template.with_vertices(warp.apply(local))
         distances.append(surface_distance(surfaces[-1].vertices, warped))
     largest = max((float(np.percentile(d, 99)) for d in distances), default=1.0)
     half = half_width([surface.vertices for surface in surfaces], FRONT) if surfaces else 1.0

@@ -4,13 +4,13 @@ import pytest
 from massm.errors import ShapeError
 from massm.shape.group_difference import group_difference
 from massm.shape.quality import measure, outliers, suspected_swaps
-from massm.shape.surface import warp_weights
 from massm.shape.surface_coordinates import even_coordinates, locate
+from massm.shape.surface_warp import SurfaceWarp
 
 
 def test_good_particles_measure_well_and_swapped_ones_are_seen(blob):
     particles = even_coordinates(blob, 200).on(blob.vertices)
-    warp = warp_weights(blob.vertices, particles)
+    warp = SurfaceWarp(blob.vertices, particles)
     good = measure(particles, blob, blob, warp, particles)
     assert good.surface_distance_mm < 1e-3 and good.swaps == 0 and good.folded == 0
     assert good.particle_distance_mm < 1e-4
