@@ -40,7 +40,7 @@ def roi_pool3d(
         ValueError: a shape or the mode is wrong.
         IndexError: a box names a sample that is not in the batch (on CUDA: a device assertion).
     """
-    size = (output_size,) * 3 if isinstance(output_size, int) else tuple(output_size)
+    size: Size3 = (output_size,) * 3 if isinstance(output_size, int) else output_size
     rows = _pool([input], rois, [size], [float(spatial_scale)], mode)
     return rows.view(rois.shape[0], input.shape[1], *size)
 
