@@ -1,7 +1,7 @@
 # For tens of subjects on a CPU: the paper's three phases in a fraction of the epochs, with a
 # warmed-up cosine learning rate instead of the slow decay.
 _base_ = './paper_300e.py'
-max_epochs = 100
+max_epochs = 85
 train_cfg = dict(max_epochs=max_epochs, val_interval=10)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-2, fused=True)
