@@ -26,6 +26,8 @@ from massm.shape.surface import TargetSurface
 # Lengths, as shares of the square root of the template's area, at which a term costs 1.
 RESIDUAL_LENGTH = 0.05
 ANCHOR_LENGTH = 0.05
+# Of the mean variance, added to each mode's: how much weak modes are disbelieved.
+SHRINKAGE = 0.1
 # Softness of the fold barrier: a triangle turned over costs some thousand times one at rest.
 BARRIER = 0.3
 
@@ -54,12 +56,9 @@ class SlidingModel:
 
     @cached_property
     def shrinkage(self) -> np.ndarray:
-        """``[L]`` the part of each mode that is believed: variance over variance plus their
-        mean."""
+        """``[L]`` the part of each mode that is believed."""
         variances = self.shapes.variances
-        return (
-            variances / (variances + SHRINKAGE * variances.mean()) if len(variances) else variances
-        )
+        return variances / (variances + SHRINKAGE * variances.sum() / max(len(variances), 1))
 
     def residual(self, world: np.ndarray) -> np.ndarray:
         """``[V, 3]`` mm: what of ``world`` ``[V, 3]`` the model does not explain."""
@@ -67,9 +66,6 @@ class SlidingModel:
         modes = self.shapes.modes
         scores = np.tensordot(modes, self.rest.vertex_share[:, None] * offset, axes=2)
         return offset - np.tensordot(self.shrinkage * scores, modes, axes=1)
-
-
-SHRINKAGE = 0.1
 
 
 def weighted_model(world: np.ndarray, share: np.ndarray) -> PointDistributionModel:
