@@ -26,11 +26,9 @@ from massm.io.atomic import replacing
 from massm.io.meshes import write_mesh
 from massm.io.particles import read_particles, write_particles
 from massm.io.records import fingerprint, read_record, write_record
-from massm.shape.correspondence import Landmarks
 from massm.shape.correspondence_model import CorrespondenceModel, CorrespondingShape
 from massm.shape.population import PopulationSettings, TaskRunner, build_population
 from massm.shape.quality import Quality, measure
-from massm.shape.surface_coordinates import locate
 from massm.structures import RigidTransform
 
 CODE_VERSION = 2
@@ -150,17 +148,10 @@ def _register_one(folder: Path, digest: str, surface: Surface) -> RegisteredShap
         return done
     model = _ready_model(folder, digest)
     try:
-        shape = model.register(surface.mesh, _landmarks_of(model, surface))
+        shape = model.register(surface.mesh, surface.landmarks)
     except (MassmError, np.linalg.LinAlgError) as error:
         return RegisteredShape(surface.source, failure=f'{surface.source.mesh}: {error}')
     return _write_one(folder, digest, surface, shape)
-
-
-def _landmarks_of(model: CorrespondenceModel, surface: Surface) -> Landmarks | None:
-    """Pairs for a new surface, where the model was built with as many landmarks."""
-    if surface.landmarks is None or len(model.landmarks) != len(surface.landmarks):
-        return None
-    return Landmarks(locate(model.landmarks, model.mean_mesh), surface.landmarks)
 
 
 def _write_one(

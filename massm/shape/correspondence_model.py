@@ -20,7 +20,7 @@ from massm.shape.pdm import PointDistributionModel
 from massm.shape.pose import PoseReference, pose_of
 from massm.shape.sliding import SlidingModel, slide
 from massm.shape.surface import TargetSurface
-from massm.shape.surface_coordinates import SurfaceCoordinates
+from massm.shape.surface_coordinates import SurfaceCoordinates, locate
 from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Mesh, RigidTransform
 
@@ -83,11 +83,24 @@ class CorrespondenceModel:
         """From particles to the surface they carry."""
         return SurfaceWarp(self.surface.vertices, self.particles)
 
-    def register(self, mesh: Mesh, landmarks: Landmarks | None = None) -> CorrespondingShape:
-        """Puts a new surface (patient mm) into correspondence; the model stays as it is."""
+    @cached_property
+    def landmark_places(self) -> SurfaceCoordinates:
+        """Where on the mean surface the landmarks lie."""
+        return locate(self.landmarks, self.mean_mesh)
+
+    def register(self, mesh: Mesh, landmarks: np.ndarray | None = None) -> CorrespondingShape:
+        """Puts a new surface (patient mm) into correspondence; the model stays as it is.
+
+        Args:
+            landmarks: ``[K, 3]`` patient mm, those the model was built with; left aside where it
+                was built with others.
+        """
         motion = pose_of(mesh, self.reference)
         posed = mesh.with_vertices(motion.apply(mesh.vertices))
-        *_, state = fit_template(self.template, posed, landmarks=landmarks)
+        pairs = None
+        if landmarks is not None and len(landmarks) == len(self.landmarks):
+            pairs = Landmarks(self.landmark_places, motion.apply(landmarks))
+        *_, state = fit_template(self.template, posed, landmarks=pairs)
         points = warp_template(self.template, state)
         # The pose is better known once the whole surfaces correspond.
         closer = rigid_fit(points, self.shapes.mean)

@@ -6,6 +6,7 @@ from massm.shape.correspondence_model import CorrespondenceModel
 from massm.shape.particles import spacing_variation
 from massm.shape.population import PopulationSettings, build_population, serially
 from massm.shape.surface import folded_fraction, surface_distance
+from massm.shape.surface_coordinates import locate
 
 
 def bent(blob, amount):
@@ -44,8 +45,6 @@ def test_particles_follow_the_true_correspondences(population):
     """Where a particle of the first shape lies by the template's triangles, it lies in every
     shape: nearer than half the spacing of the particles, some 8 mm."""
     meshes, _, shapes, _, _ = population
-    from massm.shape.surface_coordinates import locate
-
     places = locate(shapes[0].local, meshes[0])
     spread = [
         np.linalg.norm(places.on(mesh.vertices) - shape.local, axis=1).mean()
@@ -97,8 +96,6 @@ def test_shapes_in_any_pose_end_alike(population):
 def test_landmarks_pin_points(population):
     """Landmarks that say the shapes are twisted against each other must be believed."""
     meshes, _, _, _, settings = population
-    from massm.shape.surface_coordinates import SurfaceCoordinates, locate
-
     marks = meshes[0].vertices[[50, 300, 700, 900]]
     places = locate(marks, meshes[0])
     wanted = [places.on(m.vertices) for m in meshes]
@@ -106,12 +103,25 @@ def test_landmarks_pin_points(population):
     turn = Rotation.from_euler('x', 8, degrees=True).as_matrix()
     shifted[4] = locate(wanted[4] @ turn.T, meshes[4]).on(meshes[4].vertices)
     model, shapes, _ = build_population(meshes, settings, serially, shifted)
-    mean_places = locate(model.landmarks, model.mean_mesh)
-    assert isinstance(mean_places, SurfaceCoordinates)
     vertices = shapes[4].patient_to_world.inverse().apply(shapes[4].vertices)
-    off = np.linalg.norm(mean_places.on(vertices) - shifted[4], axis=1)
+    off = np.linalg.norm(model.landmark_places.on(vertices) - shifted[4], axis=1)
     free = np.linalg.norm(wanted[4] - shifted[4], axis=1)
     assert off.mean() < 0.4 * free.mean()
+
+
+def test_landmarks_of_a_new_shape_are_its_own_patients(population):
+    """A patient who lies elsewhere, with the landmarks where they are in that patient."""
+    meshes, _, _, _, settings = population
+    places = locate(meshes[0].vertices[[50, 300, 700, 900]], meshes[0])
+    model, _, _ = build_population(
+        meshes, settings, serially, [places.on(m.vertices) for m in meshes]
+    )
+    away = meshes[3].with_vertices(meshes[3].vertices + np.array([150, -80, 40]))
+    shape = model.register(away, places.on(away.vertices))
+    vertices = shape.patient_to_world.inverse().apply(shape.vertices)
+    off = np.linalg.norm(model.landmark_places.on(vertices) - places.on(away.vertices), axis=1)
+    assert off.max() < 3
+    assert surface_distance(warped(model, shape).vertices, away).mean() < 0.5
 
 
 def test_one_shape_is_its_own_mean(population):
