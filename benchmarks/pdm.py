@@ -92,7 +92,7 @@ def _row(
     start = time.perf_counter()
     fixed.register(meshes[-1])
     new = time.perf_counter() - start
-    usage = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF,)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def values(name: str) -> np.ndarray:
         return np.array([getattr(q, name) for q in found])
@@ -103,7 +103,7 @@ def _row(
         f'{model.weight:g}',
         f'{seconds:.1f}',
         f'{new:.2f}',
-        f'{sum(usage) / 2**20:.2f}',
+        f'{peak / 2**20:.2f}',
         f'{surface.mean():.3f}',
         f'{surface.max():.3f}',
         f'{values("hausdorff95_mm").max():.2f}',

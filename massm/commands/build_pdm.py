@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from massm.commands.tasks import task_runner
-from massm.datasets.correspondences import shape_sources, shapes_folder, update_manifest
+from massm.datasets.correspondences import enter_shapes, shape_sources, shapes_folder
 from massm.datasets.manifest import load_manifest
 from massm.datasets.shape_folder import (
     RegisteredShape,
@@ -26,7 +26,7 @@ from massm.datasets.shape_folder import (
     register_shapes,
 )
 from massm.datasets.shape_summary import write_summary
-from massm.datasets.surface_cohort import ShapeSource
+from massm.datasets.surface_cohort import ShapeSource, landmark_file
 from massm.errors import ConfigError, DatasetError, ShapeError
 from massm.io.meshes import SUFFIXES
 from massm.shape.population import PopulationSettings, TaskRunner
@@ -125,7 +125,7 @@ def _build_dataset(
             continue
         _summarise(folder, name, results[name], table, notes)
         print(f'{name}: {len(results[name])} shapes', flush=True)
-    update_manifest(manifest, results)
+    enter_shapes(manifest, results).save()
 
 
 def _build_folder(
@@ -153,11 +153,8 @@ def _mesh_sources(folder: Path, landmarks: Path | None, train: bool) -> list[Sha
                 'rename or remove one'
             )
         by_name[file.stem] = file
-    marks = {
-        name: None if landmarks is None else landmarks / f'{name}.particles' for name in by_name
-    }
     return [
-        ShapeSource(name, file, train, mark if (mark := marks[name]) and mark.is_file() else None)
+        ShapeSource(name, file, train, landmark_file(landmarks, name))
         for name, file in by_name.items()
     ]
 

@@ -56,7 +56,7 @@ def _read(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]
     if path.is_dir():
         return _read_folder(path)
     project = read_project(path)
-    shapes, groups = {}, {}
+    shapes = {}
     for subject in project.subjects:
         files = [subject.domains[d].world for d in project.domains if d in subject.domains]
         if len(files) < len(project.domains) or None in files:
@@ -64,11 +64,9 @@ def _read(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]
                 f'{path}: {subject.name} has no world particles of every domain; optimise first'
             )
         shapes[subject.name] = np.concatenate([read_particles(project.file(str(f))) for f in files])
-        for column, value in subject.groups.items():
-            groups.setdefault(column, {})[subject.name] = value
     if len({len(shape) for shape in shapes.values()}) > 1:
         raise ShapeError(f'{path}: subjects have different numbers of particles; optimise again')
-    return list(shapes), np.stack(list(shapes.values())), groups
+    return list(shapes), np.stack(list(shapes.values())), project.group_columns()
 
 
 def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]:
@@ -83,11 +81,8 @@ def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str,
         raise ShapeError(f'{path}/world: no .particles file; run tools/build_pdm.py first')
     first = read_particles(path / 'world' / f'{names[0]}.particles')
     world = [read_particles(path / 'world' / f'{name}.particles', len(first)) for name in names]
-    groups: dict[str, dict[str, str]] = {}
-    if (path / 'project.swproj').is_file():
-        for subject in read_project(path / 'project.swproj').subjects:
-            for column, value in subject.groups.items():
-                groups.setdefault(column, {})[subject.name] = value
+    project = path / 'project.swproj'
+    groups = read_project(project).group_columns() if project.is_file() else {}
     return names, np.stack(world), groups
 
 

@@ -18,7 +18,7 @@ WORTH_PROCESSES = 8
 
 @contextlib.contextmanager
 def task_runner(jobs: int, dask: str | None = None) -> Iterator[TaskRunner]:
-    """A runner with a progress bar per stage (a line per stage in a log file).
+    """A runner with a progress bar per stage (nothing in a log file).
 
     Args:
         jobs: processes, -1 for one a core.

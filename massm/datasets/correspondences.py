@@ -9,7 +9,7 @@ from pathlib import Path
 
 from massm.datasets.manifest import AnatomyEntry, Manifest, SubjectEntry
 from massm.datasets.shape_folder import RegisteredShape
-from massm.datasets.surface_cohort import ShapeSource
+from massm.datasets.surface_cohort import ShapeSource, landmark_file
 from massm.errors import ShapeError
 
 
@@ -32,8 +32,7 @@ def shape_sources(
     sources = []
     for subject in whole_subjects(manifest, anatomy):
         mesh = manifest.path(str(subject.anatomies[anatomy].mesh))
-        marks = landmarks / anatomy / f'{subject.id}.particles' if landmarks else None
-        marks = marks if marks is not None and marks.is_file() else None
+        marks = landmark_file(landmarks and landmarks / anatomy, subject.id)
         sources.append(ShapeSource(subject.id, mesh, subject.split == 'train', marks))
     if not any(source.train for source in sources):
         raise ShapeError(
@@ -56,8 +55,8 @@ def whole_subjects(
     ]
 
 
-def update_manifest(manifest: Manifest, results: dict[str, list[RegisteredShape]]) -> Manifest:
-    """Enters particles, transforms and templates of the anatomies in ``results``; writes it."""
+def enter_shapes(manifest: Manifest, results: dict[str, list[RegisteredShape]]) -> Manifest:
+    """The manifest with particles, transforms and templates of the anatomies in ``results``."""
     subjects = []
     for subject in manifest.subjects:
         anatomies = dict(subject.anatomies)
@@ -67,9 +66,7 @@ def update_manifest(manifest: Manifest, results: dict[str, list[RegisteredShape]
                 anatomies[anatomy] = _with_particles(anatomies[anatomy], anatomy, found)
         subjects.append(replace(subject, anatomies=anatomies))
     templates = {**manifest.templates, **{a: f'shapes/{a}/template.json' for a in results}}
-    updated = replace(manifest.with_subjects(subjects), templates=templates)
-    updated.save()
-    return updated
+    return replace(manifest.with_subjects(subjects), templates=templates)
 
 
 def _with_particles(

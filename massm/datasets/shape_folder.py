@@ -29,7 +29,7 @@ from massm.io.records import fingerprint, read_record, write_record
 from massm.shape.correspondence_model import CorrespondenceModel, CorrespondingShape
 from massm.shape.population import PopulationSettings, TaskRunner, build_population
 from massm.shape.quality import Quality, measure
-from massm.structures import RigidTransform
+from massm.structures import Mesh, RigidTransform
 
 CODE_VERSION = 2
 
@@ -91,6 +91,12 @@ def particle_file(folder: Path, frame: str, subject: str) -> Path:
 def read_world(folder: Path, subjects: list[str]) -> np.ndarray:
     """``[N, M, 3]`` world particles, mm, of ``subjects``."""
     return np.stack([read_particles(particle_file(folder, 'world', s)) for s in subjects])
+
+
+def write_template_shape(folder: Path, surface: Mesh, particles: np.ndarray) -> None:
+    """The mean shape: its surface and particles ``[M, 3]``, world mm."""
+    write_mesh(folder / 'template.ply', surface)
+    write_particles(folder / 'template.particles', particles)
 
 
 def _model(
@@ -200,5 +206,4 @@ def _shape_digest(digest: str, surface: Surface) -> str:
 def _write_model(folder: Path, model: CorrespondenceModel) -> None:
     with replacing(folder / 'correspondence.npz') as temporary:
         model.save(temporary)
-    write_mesh(folder / 'template.ply', model.surface)
-    write_particles(folder / 'template.particles', model.particles)
+    write_template_shape(folder, model.surface, model.particles)

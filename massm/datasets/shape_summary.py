@@ -24,12 +24,18 @@ NOTABLE, MATTERS = 3.0, {'surface_distance_mm': 0.3, 'spacing_cv': 0.25, 'folded
 
 
 def write_summary(
-    folder: Path, anatomy: str, results: list[RegisteredShape], fixed_pdm: Path | None = None
+    folder: Path,
+    anatomy: str,
+    results: list[RegisteredShape],
+    fixed_pdm: Path | None = None,
+    matrices: dict[str, tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> dict[str, Any]:
     """Writes ``pdm.npz``, ``stats.json``, ``template.json`` and ``project.swproj``.
 
     Args:
         fixed_pdm: the shape model of a fixed model; else that of the training shapes is made.
+        matrices: alignment and procrustes ``[4, 4]`` by subject, of shapes that come from a
+            project; else all of the motion is alignment.
 
     Returns:
         The content of ``stats.json``.
@@ -54,7 +60,8 @@ def write_summary(
     }
     write_text(folder / 'stats.json', json.dumps(stats, indent=1) + '\n')
     _write_template(folder, anatomy, len(pdm.mean))
-    write_project(folder / 'project.swproj', [_project_subject(anatomy, r) for r in good])
+    rows = [_project_subject(anatomy, r, (matrices or {}).get(r.source.id)) for r in good]
+    write_project(folder / 'project.swproj', rows)
     return stats
 
 
@@ -76,23 +83,27 @@ def quality_table(
 ) -> dict[str, dict[str, Any]]:
     """Per subject: quality, Mahalanobis distance to the model, and ``warnings`` in words; ``odd``
     are the outliers."""
-    values = {key: np.array([getattr(r.quality, key) for r in good]) for key in WARNINGS}
+    measured = {r.source.id: asdict(r.quality) for r in good if r.quality is not None}
+    limits = {
+        key: max(least, NOTABLE * float(np.median([m[key] for m in measured.values()] or [0.0])))
+        for key, least in MATTERS.items()
+    }
     table = {}
-    for row, result in enumerate(good):
+    for result in good:
         subject = result.source.id
+        quality = measured[subject]
         warnings = [
-            f'{words} ({values[key][row]:.3g})'
+            f'{words} ({quality[key]:.3g})'
             for key, words in WARNINGS.items()
-            if values[key][row] > max(MATTERS[key], NOTABLE * float(np.median(values[key])))
+            if quality[key] > limits[key]
         ]
-        assert result.quality is not None
-        if result.quality.swaps:
-            warnings.append(f'{result.quality.swaps} particles are torn from their neighbours')
+        if quality['swaps']:
+            warnings.append(f'{quality["swaps"]} particles are torn from their neighbours')
         if subject in odd:
             warnings.append('is an outlier among the training shapes')
         particles = read_world(folder, [subject])[0]
         table[subject] = {
-            **asdict(result.quality),
+            **quality,
             'mahalanobis': float(pdm.mahalanobis(particles)),
             'train': result.source.train,
             'warnings': warnings,
@@ -117,14 +128,18 @@ def _write_template(folder: Path, anatomy: str, particles: int) -> None:
     write_text(folder / 'template.json', json.dumps(description, indent=1) + '\n')
 
 
-def _project_subject(anatomy: str, result: RegisteredShape) -> ProjectSubject:
+def _project_subject(
+    anatomy: str, result: RegisteredShape, matrices: tuple[np.ndarray, np.ndarray] | None
+) -> ProjectSubject:
     assert result.patient_to_world is not None
+    alignment, procrustes = matrices or (result.patient_to_world.matrix, np.eye(4))
     subject = result.source.id
     mesh = f'meshes/{subject}.ply'
     domain = ProjectDomain(
         mesh,
         mesh,
         *(f'{frame}/{subject}.particles' for frame in ('local', 'world')),
-        alignment=result.patient_to_world.matrix,
+        alignment=alignment,
+        procrustes=procrustes,
     )
     return ProjectSubject(subject, {anatomy: domain}, result.source.groups)

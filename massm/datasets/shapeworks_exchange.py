@@ -10,9 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from massm.datasets.correspondences import shapes_folder
+from massm.datasets.correspondences import enter_shapes, shapes_folder
 from massm.datasets.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
-from massm.datasets.shape_folder import RegisteredShape, particle_file
+from massm.datasets.shape_folder import (
+    RegisteredShape,
+    particle_file,
+    read_world,
+    write_template_shape,
+)
 from massm.datasets.shape_summary import write_summary
 from massm.datasets.surface_cohort import ShapeSource
 from massm.errors import DatasetError, ShapeError
@@ -106,8 +111,7 @@ def _copy_domain(
             file = source.file(relative)
             label = '' if kind == 'groomed' else f'_{kind}'
             copies[kind] = f'{anatomy}/{subject}{label}{file.suffix}'
-            with replacing(out / copies[kind]) as temporary:
-                shutil.copyfile(file, temporary)
+            _copy(file, out / copies[kind])
     return replace(domain, shape=copies.get('groomed'), **copies)
 
 
@@ -121,7 +125,7 @@ def _import_domain(
             motion = _import_subject(project, subject, domain, folder, remarks)
             found[subject.name] = subject, motion
     template, warp, mean = _mean_template(folder, list(found))
-    results = []
+    results, matrices = [], {}
     for name, (subject, motion) in found.items():
         mesh_file = folder / 'meshes' / f'{name}.ply'
         posed = read_mesh(mesh_file)
@@ -130,26 +134,9 @@ def _import_domain(
         quality = measure(world, posed, template, warp, mean)
         source = ShapeSource(name, mesh_file, groups=subject.groups)
         results.append(RegisteredShape(source, motion, quality))
-    write_summary(folder, anatomy, results)
-    rows = [
-        ProjectSubject(
-            name,
-            {
-                anatomy: ProjectDomain(
-                    f'meshes/{name}.ply',
-                    f'meshes/{name}.ply',
-                    f'local/{name}.particles',
-                    f'world/{name}.particles',
-                    subject.domains[domain].alignment,
-                    subject.domains[domain].procrustes,
-                )
-            },
-            subject.groups,
-        )
-        for name, (subject, _) in found.items()
-    ]
-    write_project(folder / 'project.swproj', rows)
-    return _with_anatomy(manifest, anatomy, {name: motion for name, (_, motion) in found.items()})
+        matrices[name] = subject.domains[domain].alignment, subject.domains[domain].procrustes
+    write_summary(folder, anatomy, results, matrices=matrices)
+    return enter_shapes(_with_anatomy(manifest, anatomy, list(found)), {anatomy: results})
 
 
 def _import_subject(
@@ -170,12 +157,9 @@ def _import_subject(
     _copy(local_file, particle_file(folder, 'local', subject.name))
     matrix = entry.local_to_world
     off = np.abs(local @ matrix[:3, :3].T + matrix[:3, 3] - world).max()
-    if off < AGREEMENT_MM:
-        try:
-            _copy(world_file, particle_file(folder, 'world', subject.name))
-            return RigidTransform(_orthonormal(matrix))
-        except ValueError:
-            off = np.inf
+    if off < AGREEMENT_MM and (clean := _orthonormal(matrix)) is not None:
+        _copy(world_file, particle_file(folder, 'world', subject.name))
+        return RigidTransform(clean)
     motion = rigid_fit(local, world)
     write_particles(particle_file(folder, 'world', subject.name), motion.apply(local))
     remarks.append(
@@ -185,15 +169,11 @@ def _import_subject(
     return motion
 
 
-def _orthonormal(matrix: np.ndarray) -> np.ndarray:
-    """``matrix`` with its rotation's rounding taken out.
-
-    Raises:
-        ValueError: it scales.
-    """
+def _orthonormal(matrix: np.ndarray) -> np.ndarray | None:
+    """``matrix`` with its rotation's rounding taken out; ``None`` where it is no rotation."""
     u, scales, vh = np.linalg.svd(matrix[:3, :3])
-    if np.abs(scales - 1).max() > 1e-3:
-        raise ValueError('the matrix scales')
+    if np.abs(scales - 1).max() > 1e-3 or np.linalg.det(u @ vh) < 0:
+        return None
     clean = matrix.copy()
     clean[:3, :3] = u @ vh
     return clean
@@ -202,37 +182,28 @@ def _orthonormal(matrix: np.ndarray) -> np.ndarray:
 def _mean_template(folder: Path, subjects: list[str]) -> tuple[Mesh, SurfaceWarp, np.ndarray]:
     """The surface of the subject nearest to the mean, warped to the mean, with the map that
     carries it; written as the folder's template."""
-    world = np.stack([read_particles(particle_file(folder, 'world', s)) for s in subjects])
+    world = read_world(folder, subjects)
     mean = world.mean(0)
     nearest = int(np.argmin(((world - mean) ** 2).sum((1, 2))))
     mesh = read_mesh(folder / 'meshes' / f'{subjects[nearest]}.ply')
     local = read_particles(particle_file(folder, 'local', subjects[nearest]))
     warp = SurfaceWarp(mesh.vertices, local)
     template = mesh.with_vertices(warp.apply(mean))
-    write_mesh(folder / 'template.ply', template)
-    write_particles(folder / 'template.particles', mean)
+    write_template_shape(folder, template, mean)
     return template, warp, mean
 
 
-def _with_anatomy(manifest: Manifest, anatomy: str, motions: dict[str, RigidTransform]) -> Manifest:
+def _with_anatomy(manifest: Manifest, anatomy: str, names: list[str]) -> Manifest:
+    """The manifest with a whole ``anatomy``, without particles yet, in the subjects ``names``."""
     subjects = {s.id: s for s in manifest.subjects}
-    for name, motion in motions.items():
+    for name in names:
         subject = subjects.get(name) or SubjectEntry(name, 'train', None)
         old = subject.anatomies.get(anatomy)
-        entry = AnatomyEntry(
-            AnatomyStatus.OK,
-            mask=old.mask if old else None,
-            mesh=f'shapes/{anatomy}/meshes/{name}.ply',
-            local=f'shapes/{anatomy}/local/{name}.particles',
-            world=f'shapes/{anatomy}/world/{name}.particles',
-            patient_to_world=motion.matrix.tolist(),
-        )
+        mesh = f'shapes/{anatomy}/meshes/{name}.ply'
+        entry = AnatomyEntry(AnatomyStatus.OK, mask=old.mask if old else None, mesh=mesh)
         subjects[name] = replace(subject, anatomies={**subject.anatomies, anatomy: entry})
-    return replace(
-        manifest.with_subjects(list(subjects.values())),
-        anatomies=tuple(dict.fromkeys((*manifest.anatomies, anatomy))),
-        templates={**manifest.templates, anatomy: f'shapes/{anatomy}/template.json'},
-    )
+    anatomies = tuple(dict.fromkeys((*manifest.anatomies, anatomy)))
+    return replace(manifest.with_subjects(list(subjects.values())), anatomies=anatomies)
 
 
 def _copy(source: Path, target: Path) -> None:

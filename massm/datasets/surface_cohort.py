@@ -10,6 +10,7 @@ from massm.errors import MassmError, ShapeError
 from massm.io.meshes import read_mesh
 from massm.io.particles import read_particles
 from massm.io.records import fingerprint
+from massm.shape.medoid import middle_by_volume
 from massm.shape.population import TaskRunner
 from massm.shape.pose import PoseReference, mirror_ratio
 from massm.shape.repair import repair_surface
@@ -33,6 +34,12 @@ class ShapeSource:
     train: bool = True
     landmarks: Path | None = None
     groups: dict[str, str] = field(default_factory=dict)
+
+
+def landmark_file(folder: Path | None, name: str) -> Path | None:
+    """The landmarks of ``name`` in ``folder``, where there are any."""
+    file = None if folder is None else folder / f'{name}.particles'
+    return file if file is not None and file.is_file() else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +103,7 @@ def find_mirrored(surfaces: list[Surface], run: TaskRunner) -> list[Surface]:
     """
     if len(surfaces) < 3:
         return []
-    middle = surfaces[int(np.argsort([s.mesh.volume() for s in surfaces])[len(surfaces) // 2])]
+    middle = surfaces[middle_by_volume([s.mesh for s in surfaces])]
     reference = PoseReference(middle.mesh, any_pose=True).prepared()
     ratios = run('mirrors', mirror_ratio, [(s.mesh, reference) for s in surfaces])
     found = [s for s, ratio in zip(surfaces, ratios, strict=True) if ratio < MIRRORED]

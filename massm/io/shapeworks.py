@@ -61,6 +61,14 @@ class Project:
     domains: tuple[str, ...]
     subjects: tuple[ProjectSubject, ...]
 
+    def group_columns(self) -> dict[str, dict[str, str]]:
+        """Every group column: from a subject's name to its value."""
+        columns: dict[str, dict[str, str]] = {}
+        for subject in self.subjects:
+            for column, value in subject.groups.items():
+                columns.setdefault(column, {})[subject.name] = value
+        return columns
+
     def file(self, relative: str) -> Path:
         """A named file's absolute path.
 

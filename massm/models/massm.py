@@ -14,6 +14,8 @@ from massm.models.template_bank import TemplateBank
 from massm.registry import MODELS
 from massm.structures.shape_sample import ShapeSample
 
+# From which score an anatomy is there, until validation says better.
+DEFAULT_THRESHOLD = 0.3
 LOSSES = ('L_h', 'L_r', 'L_o', 'L_l', 'L_w')
 
 
@@ -87,7 +89,7 @@ class MASSM(BaseModel):
         self.template_root = template_root
         self.templates = TemplateBank(count, num_particles, spacing)
         # From which score an anatomy is there; validation sets it (ScoreThresholdHook).
-        self.register_buffer('score_threshold', torch.tensor(0.3))
+        self.register_buffer('score_threshold', torch.tensor(DEFAULT_THRESHOLD))
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build({**neck, 'in_channels': self.backbone.out_channels})
         channels = neck['out_channels']

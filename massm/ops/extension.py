@@ -94,8 +94,8 @@ def _register() -> None:
     library = torch.library
     library.register_fake('massm::roi_pool3d_max')(_fake_max)
     library.register_fake('massm::roi_pool3d_align')(_fake_align)
-    library.register_fake('massm::roi_pool3d_max_backward')(_fake_max_backward)
-    library.register_fake('massm::roi_pool3d_align_backward')(_fake_align_backward)
+    library.register_fake('massm::roi_pool3d_max_backward')(_fake_backward)
+    library.register_fake('massm::roi_pool3d_align_backward')(_fake_backward)
     library.register_autograd('massm::roi_pool3d_max', _max_backward, setup_context=_remember_max)
     library.register_autograd('massm::roi_pool3d_align', _align_backward, setup_context=_remember)
 
@@ -118,38 +118,15 @@ def _fake_align(
     return inputs[0].new_empty((rois.shape[0], _row(inputs, sizes)))
 
 
-def _fake_gradients(
-    grad: Tensor, shapes: Sequence[int], channels_last: Sequence[bool]
-) -> list[Tensor]:
+def _fake_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
+    """Of both operators: the last two arguments say all about the gradients' shapes."""
+    shapes, channels_last = arguments[-2:]
     gradients = []
     for i, last in enumerate(channels_last):
         gradient = grad.new_empty(tuple(shapes[5 * i : 5 * i + 5]))
         layout = torch.channels_last_3d if last else torch.contiguous_format
         gradients.append(gradient.contiguous(memory_format=layout))
     return gradients
-
-
-def _fake_max_backward(
-    grad: Tensor,
-    argmax: Tensor,
-    rois: Tensor,
-    sizes: list[int],
-    scales: list[float],
-    shapes: list[int],
-    channels_last: list[bool],
-) -> list[Tensor]:
-    return _fake_gradients(grad, shapes, channels_last)
-
-
-def _fake_align_backward(
-    grad: Tensor,
-    rois: Tensor,
-    sizes: list[int],
-    scales: list[float],
-    shapes: list[int],
-    channels_last: list[bool],
-) -> list[Tensor]:
-    return _fake_gradients(grad, shapes, channels_last)
 
 
 def _remember(ctx: Any, inputs: tuple, output: Any) -> None:

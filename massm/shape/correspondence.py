@@ -20,6 +20,8 @@ from massm.structures import Mesh
 FULL_SCHEDULE = np.geomspace(0.02, 0.001, 30)
 SHORT_SCHEDULE = np.geomspace(0.02, 0.003, 10)
 MATCHED_PER_VERTEX = 2
+# Of the size: how far a match may lie rather than disagree in normal.
+NORMAL_WEIGHT = 0.3
 LANDMARK_NOISE = 2e-4
 
 
@@ -42,8 +44,8 @@ class RegistrationTemplate:
 
     @property
     def size(self) -> float:
-        """Half the longest side of the template's box, mm."""
-        return float(np.ptp(self.mesh.vertices, axis=0).max() / 2)
+        """The length that noise levels are shares of, mm."""
+        return self.mesh.half_extent()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +59,8 @@ class FitState:
 
 def make_template(mesh: Mesh, rank: int = 200, nodes: int = 800) -> RegistrationTemplate:
     """Prepares the prior on ``mesh``, mm; ``nodes`` carry its ``rank`` eigenfunctions."""
-    size = float(np.ptp(mesh.vertices, axis=0).max() / 2)
     chosen = farthest_points(mesh.vertices, min(len(mesh.vertices), nodes))
-    process = low_rank(coarse_to_fine(size), mesh.vertices[chosen], rank)
+    process = low_rank(coarse_to_fine(mesh.half_extent()), mesh.vertices[chosen], rank)
     return RegistrationTemplate(mesh, process.basis(mesh.vertices))
 
 
@@ -79,7 +80,7 @@ def fit_template(
         noises: the noise levels, shares of the template's size.
     """
     surface = _matchable(target, MATCHED_PER_VERTEX * len(template.mesh.vertices))
-    weight = 0.3 * template.size
+    weight = NORMAL_WEIGHT * template.size
     tree = cKDTree(surface.features(weight))
     origin, basis = template.mesh.vertices, template.basis
     coefficients = np.zeros((basis.shape[1], 3))

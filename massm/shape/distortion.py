@@ -4,14 +4,14 @@ The symmetric Dirichlet energy of a triangle, ``|J|² + |J⁻¹|²`` with J the 
 least for isometries and infinite at a fold, so that descending it spreads stretch evenly and never
 turns a triangle over (Smith and Schaefer 2015). A start that has folds is let out of them as in
 Garanzha et al. 2021: the determinant d is replaced by ``(d + sqrt(eps² + d²)) / 2``, positive for
-every d, and eps falls.
+every d.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix, diags
 
 from massm.structures import Mesh
 
@@ -45,10 +45,7 @@ class RestShape:
         weight = np.full(len(pairs), 0.5 / np.sqrt(3))
         graph = coo_matrix((weight, pairs.T), (self.vertices,) * 2).tocsr()
         graph = graph + graph.T
-        return (
-            coo_matrix((np.asarray(graph.sum(1)).ravel(), (np.arange(self.vertices),) * 2)).tocsr()
-            - graph
-        )
+        return (diags(np.asarray(graph.sum(1)).ravel()) - graph).tocsr()
 
     @cached_property
     def vertex_share(self) -> np.ndarray:

@@ -10,6 +10,11 @@ from massm.structures import Grid, Mesh
 CELLS = 40
 
 
+def middle_by_volume(meshes: Sequence[Mesh]) -> int:
+    """Index of the shape of middle volume: neither giant nor dwarf, before poses are known."""
+    return int(np.argsort([mesh.volume() for mesh in meshes])[len(meshes) // 2])
+
+
 def choose_medoid(meshes: Sequence[Mesh]) -> int:
     """Index of the shape whose solid is nearest to the average solid.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from massm.shape.particles import farthest_points
-from massm.structures import Mesh, RigidTransform
+from massm.structures import Mesh
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,16 +19,6 @@ class OrientedPoints:
         """``[N, 6]``: nearest neighbours here are near in place and alike in normal.
         ``normal_weight`` is the distance (mm) that a right angle costs, divided by √2."""
         return np.hstack([self.points, normal_weight * self.normals])
-
-    def moved(self, motion: RigidTransform) -> 'OrientedPoints':
-        """The same samples after a rigid motion."""
-        turned = self.normals @ motion.matrix[:3, :3].T
-        return OrientedPoints(motion.apply(self.points), turned)
-
-    def mirrored(self) -> 'OrientedPoints':
-        """The same samples in a mirror across the first axis."""
-        flip = np.array([-1.0, 1.0, 1.0])
-        return OrientedPoints(self.points * flip, self.normals * flip)
 
 
 def oriented_samples(mesh: Mesh, count: int) -> OrientedPoints:

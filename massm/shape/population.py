@@ -29,7 +29,7 @@ from massm.shape.correspondence_model import (
     CorrespondingShape,
 )
 from massm.shape.distortion import rest_shape
-from massm.shape.medoid import choose_medoid
+from massm.shape.medoid import choose_medoid, middle_by_volume
 from massm.shape.pose import PoseReference, deformation_effort, pose_of
 from massm.shape.remeshing import uniform_mesh
 from massm.shape.sliding import SlidingModel, slide, weighted_model
@@ -130,7 +130,7 @@ def _lay_over_each_other(
 ) -> tuple[list[Member], int]:
     """Every subject in the medoid's own axes, centred on it, and which one the medoid is."""
     # Over the shape of the middle volume first; that leads to the medoid, which is typical.
-    reference = int(np.argsort([m.volume() for m in meshes])[len(meshes) // 2])
+    reference = middle_by_volume(meshes)
     motions = _poses(meshes, reference, settings, run)
     posed = [m.with_vertices(t.apply(m.vertices)) for m, t in zip(meshes, motions, strict=True)]
     medoid = choose_medoid(posed)

@@ -13,6 +13,7 @@ from itertools import permutations
 import numpy as np
 
 from massm.shape.correspondence import (
+    NORMAL_WEIGHT,
     SHORT_SCHEDULE,
     RegistrationTemplate,
     fit_template,
@@ -73,7 +74,7 @@ def mirror_ratio(mesh: Mesh, reference: PoseReference) -> float:
 def candidate_poses(samples: OrientedPoints, reference: PoseReference) -> list[RigidTransform]:
     """The best few poses that differ from each other, from a cover of the rotations."""
     few = OrientedPoints(samples.points[:COARSE_SAMPLES], samples.normals[:COARSE_SAMPLES])
-    weight = 0.3 * float(np.ptp(reference.mesh.vertices, axis=0).max() / 2)
+    weight = NORMAL_WEIGHT * reference.mesh.half_extent()
     coarse, residuals = trimmed_icp_batched(
         few, reference.samples, rotation_cover(), weight, steps=15
     )

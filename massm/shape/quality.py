@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.stats import beta
 
+from massm.shape.metrics import hausdorff95
 from massm.shape.particles import spacing_variation
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.surface import folded_fraction, surface_distance
@@ -50,7 +51,7 @@ def measure(
     backward = surface_distance(surface.vertices, warped)
     return Quality(
         float((forward.mean() + backward.mean()) / 2),
-        float(max(np.percentile(forward, 95), np.percentile(backward, 95))),
+        hausdorff95(forward, backward),
         float(surface_distance(particles, surface).max()),
         spacing_variation(particles),
         folded_fraction(template, warped.vertices, surface),

@@ -3,6 +3,7 @@
 Open3D is imported where it is used, so that particles can be predicted without it.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ class TargetSurface:
         # Open3D computes in float32: centring keeps sub-micrometre precision far from the origin.
         self._centre = mesh.vertices.mean(0)
         self._scene = _scene(mesh.with_vertices(mesh.vertices - self._centre))
-        self._normals = mesh.vertex_normals()
+
+    @cached_property
+    def _normals(self) -> np.ndarray:
+        return self.mesh.vertex_normals()
 
     def locate(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Corners ``[N, 3]`` (vertices) and barycentric weights ``[N, 3]`` of the surface points
@@ -48,13 +52,8 @@ def surface_distance(points: np.ndarray, mesh: Mesh) -> np.ndarray:
 
 def closest_points(points: np.ndarray, mesh: Mesh) -> np.ndarray:
     """The points of ``mesh`` nearest to ``[N, 3]`` points, mm."""
-    import open3d as o3d
-
-    # Open3D computes in float32: centring keeps sub-micrometre precision far from the origin.
-    centre = mesh.vertices.mean(0)
-    scene = _scene(mesh.with_vertices(mesh.vertices - centre))
-    query = o3d.core.Tensor.from_numpy((points - centre).astype(np.float32))
-    return scene.compute_closest_points(query)['points'].numpy().astype(np.float64) + centre
+    corners, weights = TargetSurface(mesh).locate(points)
+    return np.einsum('kc,kcx->kx', weights, mesh.vertices[corners])
 
 
 def voxelise(mesh: Mesh, grid: Grid) -> np.ndarray:

@@ -56,6 +56,10 @@ class Mesh:
         """Surface area, mm²."""
         return float(np.linalg.norm(self.face_vectors(), axis=1).sum() / 2)
 
+    def half_extent(self) -> float:
+        """Half the longest side of the box around it, mm."""
+        return float(np.ptp(self.vertices, axis=0).max() / 2)
+
     def to_open3d(self):
         """The same surface as Open3D's legacy ``TriangleMesh``."""
         import open3d as o3d
