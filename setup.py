@@ -6,12 +6,13 @@ and there is a compiler; elsewhere massm.ops builds them on first use or does wi
 
 import os
 import platform
+import runpy
 import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
 
 
 def requirements(name: str) -> list[str]:
@@ -33,18 +34,21 @@ def kernels() -> dict:
         from torch.version import cuda
     except ImportError:
         return {}
+    inputs = runpy.run_path(str(ROOT / 'massm/ops/kernel_sources.py'))
     if os.environ.get('MASSM_COMPILED_OPS') == '0' or not shutil.which(
         os.environ.get('CXX', 'c++')
     ):
         return {}
-    sources = ['massm/ops/csrc/roi_pool3d.cpp', 'massm/ops/csrc/roi_pool3d_cpu.cpp']
-    flags = {'cxx': ['-O3', '-fopenmp']}
+    sources = inputs['cpu_sources']()
+    flags = {'cxx': inputs['cpu_flags']()}
     kind = cpp_extension.CppExtension
     if cuda and cpp_extension.CUDA_HOME:
-        sources.append('massm/ops/csrc/roi_pool3d_cuda.cu')
-        flags['nvcc'] = ['-O3', '--extended-lambda']
+        sources += inputs['cuda_sources']()
+        flags['nvcc'] = inputs['cuda_flags']()
         os.environ.setdefault('TORCH_CUDA_ARCH_LIST', '8.0;8.6;9.0;10.0+PTX')
         kind = cpp_extension.CUDAExtension
+    # setuptools wants paths from here.
+    sources = [str(Path(source).relative_to(ROOT)) for source in sources]
     extension = kind('massm.ops._kernels', sources, extra_compile_args=flags)
     build = cpp_extension.BuildExtension.with_options(no_python_abi_suffix=True)
     return {'ext_modules': [extension], 'cmdclass': {'build_ext': build}}

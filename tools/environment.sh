@@ -57,7 +57,7 @@ make_environment() {
   check_libraries
   activate
   local stamp
-  stamp="$1 $(cat setup.py pyproject.toml requirements/*.txt massm/ops/csrc/* | sha256sum | cut -c1-16) $PWD"
+  stamp="$1 $(cat setup.py pyproject.toml requirements/*.txt massm/ops/kernel_sources.py massm/ops/csrc/* | sha256sum | cut -c1-16) $PWD"
   local record
   record="$(python -c 'import sys; print(sys.prefix)')/.massm-installed"
   if ! grep -qxF "$stamp" "$record" 2>/dev/null || ! python -c 'import massm' 2>/dev/null; then

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from massm.ops.kernel_sources import cpu_flags, cpu_sources, cuda_flags, cuda_sources
+
 FOLDER = Path(__file__).parent
-SOURCES = FOLDER / 'csrc'
-AVX2 = ('AVX2', 'AVX512')
 logger = logging.getLogger('massm')
 
 
@@ -25,22 +25,6 @@ def is_compiled(device: str) -> bool:
     """Whether kernels for tensors on ``device`` are loaded; says once where they are not. To a
     graph being traced it is a constant."""
     return device in _devices()
-
-
-def cpu_sources() -> list[str]:
-    """What every build compiles."""
-    return [str(SOURCES / name) for name in ('roi_pool3d.cpp', 'roi_pool3d_cpu.cpp')]
-
-
-def cuda_sources() -> list[str]:
-    """What a build for CUDA compiles besides."""
-    return [str(SOURCES / 'roi_pool3d_cuda.cu')]
-
-
-def cpu_flags() -> list[str]:
-    """For the C++ compiler; vectors of eight floats where this machine has them."""
-    flags = ['-O3', '-fopenmp']
-    return [*flags, '-mavx2', '-mfma'] if torch.backends.cpu.get_cpu_capability() in AVX2 else flags
 
 
 @cache
@@ -79,6 +63,7 @@ def _build_now() -> bool:
             'massm_kernels',
             cpu_sources() + (cuda_sources() if cuda else []),
             extra_cflags=cpu_flags(),
+            extra_cuda_cflags=cuda_flags(),
             with_cuda=cuda,
             is_python_module=False,
         )

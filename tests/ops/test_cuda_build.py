@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from massm.ops import extension
+from massm.ops.kernel_sources import cuda_sources
 
 
 def test_cuda_kernels_compile(tmp_path):
@@ -17,6 +17,6 @@ def test_cuda_kernels_compile(tmp_path):
     includes = [f'-I{root}', f'-I{root}/torch/csrc/api/include']
     flags = ['-std=c++20', '--extended-lambda', '-DC10_USING_CUSTOM_GENERATED_MACROS']
     target = ['-gencode', 'arch=compute_80,code=sm_80', '-o', str(tmp_path / 'kernels.o')]
-    command = ['nvcc', '-c', *extension.cuda_sources(), *includes, *flags, *target]
+    command = ['nvcc', '-c', *cuda_sources(), *includes, *flags, *target]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
