@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import DictAction
+from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.table import Table
 
@@ -63,7 +64,7 @@ def _stages(inferencer: MASSMInferencer, image: Path, out: Path) -> list[float]:
     marks.append(time.perf_counter())
     batch = {'inputs': [loaded['inputs']], 'data_samples': [loaded['data_samples']]}
     samples = inferencer.forward(batch)
-    if torch.device(inferencer.device).type == 'cuda':
+    if samples[0].scores.is_cuda:
         torch.cuda.synchronize()
     marks.append(time.perf_counter())
     result = inferencer.postprocess(samples)[0]
@@ -82,6 +83,7 @@ def _synthetic(folder: Path, size: list[int], spacing: float) -> Path:
 
 def _untrained(folder: Path, config) -> str:
     """A checkpoint of random weights with the dataset's templates."""
+    MMLogger.get_instance('massm', log_level='ERROR')
     model = MODELS.build(config.model)
     model.init_weights()
     path = folder / 'untrained.pth'

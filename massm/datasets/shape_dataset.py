@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset
 
 from massm.datasets.manifest import Manifest, SubjectEntry, load_manifest
 from massm.errors import ConfigError, DatasetError
+from massm.io.nifti import map_volume
 from massm.io.particles import read_particles
 from massm.io.templates import ShapeTemplate, read_template
 from massm.registry import DATASETS
@@ -84,6 +85,11 @@ class ShapeDataset(BaseDataset):
         info['template_world'] = np.stack([t.world for t in self.templates])
         info['num_particles'], info['spacing'] = self.num_particles, self.spacing
         return info
+
+    def sizes(self) -> np.ndarray:
+        """``[N, 3]`` voxels of every volume, from the files' headers."""
+        images = [super(ShapeDataset, self).get_data_info(n)['image'] for n in range(len(self))]
+        return np.array([map_volume(path).shape for path in images]).reshape(-1, 3)
 
     def world_particles(self) -> tuple[np.ndarray, np.ndarray]:
         """All stored world particles ``[N, K, M, 3]`` (mm) and where they exist ``[N, K]``."""

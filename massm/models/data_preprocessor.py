@@ -17,13 +17,14 @@ class VolumePreprocessor(BaseDataPreprocessor):
     Args:
         windows: lowest and highest HU of each channel; several let a small network see lung and
             soft tissue with contrast at once.
-        size_divisor: the network's largest stride.
+        size_divisor: the stride of the finest map. Coarser maps round up, so that a batch is
+            padded by a few voxels and not to the largest stride.
     """
 
     def __init__(
         self,
         windows: tuple[tuple[float, float], ...] = ((-1000.0, 1000.0),),
-        size_divisor: int = 32,
+        size_divisor: int = 4,
     ) -> None:
         super().__init__()
         self.windows, self.size_divisor = windows, size_divisor

@@ -4,6 +4,8 @@ Every stride of the network is a convolution or pooling centred on its output (k
 p), so cell c looks at voxel c·s; an impulse through the real network pins this in the tests.
 """
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,11 +20,15 @@ def voxel_to_cell(voxel: Tensor, stride: float) -> Tensor:
     return voxel / stride
 
 
-def double_resolution(features: Tensor) -> Tensor:
-    """``[N, C, X, Y, Z]`` to ``[N, C, 2X, 2Y, 2Z]``, trilinear, cell c landing on cell 2c.
+def double_resolution(features: Tensor, size: Sequence[int]) -> Tensor:
+    """``[N, C, X, Y, Z]`` to ``[N, C, *size]``, trilinear, cell c landing on cell 2c.
 
     ``F.interpolate``'s own conventions would shift the map by a quarter of a coarse cell.
+
+    Args:
+        size: of the next finer level, per axis twice the coarse size or one less.
     """
-    size = [2 * n - 1 for n in features.shape[2:]]
-    fine = F.interpolate(features, size=size, mode='trilinear', align_corners=True)
-    return F.pad(fine, (0, 1, 0, 1, 0, 1), mode='replicate')
+    between = [2 * n - 1 for n in features.shape[2:]]
+    fine = F.interpolate(features, size=between, mode='trilinear', align_corners=True)
+    x, y, z = (wanted - have for wanted, have in zip(size, between, strict=True))
+    return F.pad(fine, (0, z, 0, y, 0, x), mode='replicate')

@@ -16,7 +16,7 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type='SeededSampler', shuffle=True),
+    sampler=dict(type='SeededSampler', shuffle=True, pool=256),
     dataset=dict(type='ShapeDataset', split='train', pipeline=train_pipeline),
 )
 val_dataloader = dict(

@@ -2,7 +2,7 @@
 model = dict(
     type='MASSM',
     data_preprocessor=dict(
-        type='VolumePreprocessor', windows=((-1000.0, 1000.0),), size_divisor=32
+        type='VolumePreprocessor', windows=((-1000.0, 1000.0),), size_divisor=4
     ),
     backbone=dict(
         type='ResNet3D', depth=101, base_channels=64, norm_cfg=dict(type='GN', num_groups=8)

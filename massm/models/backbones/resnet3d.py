@@ -136,7 +136,7 @@ class ResNet3D(BaseModule):
             self.load_pretrained(Path(pretrained))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """``[B, C, X, Y, Z]`` (sizes multiples of 32) to the four stages' features."""
+        """``[B, C, X, Y, Z]`` (sizes multiples of 4) to the four stages' features."""
         x = self.maxpool(F.relu(self.norm1(self.conv1(x))))
         features = []
         for i in range(4):

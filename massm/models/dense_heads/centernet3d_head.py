@@ -85,10 +85,10 @@ class CenterNet3DHead(BaseModule):
         )
 
     def forward(self, pyramid: list[Tensor]) -> CenterMaps:
-        """Levels fine to coarse, each half the size of the last."""
+        """Levels fine to coarse, each half the size of the last (rounded up)."""
         fused = pyramid[-1]
         for level in reversed(pyramid[:-1]):
-            fused = level + double_resolution(fused)
+            fused = level + double_resolution(fused, level.shape[2:])
         x = self.fuse(fused)
         radius = nn.functional.softplus(self.radius(x)) * self.stride
         return CenterMaps(self.heatmap(x), radius, self.offset(x) * self.stride)

@@ -40,8 +40,9 @@ class FPN3D(BaseModule):
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Stages fine to coarse, each half the size of the last, to as many pyramid levels."""
+        """Stages fine to coarse, each half the size of the last (rounded
+        up), to as many pyramid levels."""
         merged = [lateral(x) for lateral, x in zip(self.lateral, features, strict=True)]
         for i in range(len(merged) - 2, -1, -1):
-            merged[i] = merged[i] + double_resolution(merged[i + 1])
+            merged[i] = merged[i] + double_resolution(merged[i + 1], merged[i].shape[2:])
         return [smooth(x) for smooth, x in zip(self.smooth, merged, strict=True)]
