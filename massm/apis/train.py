@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from massm.engine.checkpoint import register_safe_loader
-from massm.engine.distributed import prepare_processes
+from massm.engine.distributed import prepare_processes, unwrapped
 from massm.errors import ConfigError
 
 
@@ -18,6 +18,8 @@ def train(
     amp: bool = False,
     launcher: str = 'none',
     trust_checkpoint: bool = False,
+    channels_last: bool = False,
+    compiled: bool = False,
 ) -> Runner:
     """Trains and returns the finished runner.
 
@@ -28,6 +30,7 @@ def train(
         amp: bfloat16 autocast.
         launcher: ``none``, ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
         trust_checkpoint: see :func:`massm.engine.checkpoint.load_checkpoint`.
+        channels_last, compiled: see :meth:`massm.models.massm.MASSM.optimise`.
 
     Raises:
         ConfigError: the work dir cannot be written.
@@ -43,6 +46,7 @@ def train(
     if amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
     runner = Runner.from_cfg(config)
+    unwrapped(runner.model).optimise(channels_last, compiled)
     runner.train()
     return runner
 

@@ -24,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on from CHECKPOINT, or from the work dir's latest",
     )
     parser.add_argument('--amp', action='store_true', help='bfloat16 autocast')
+    parser.add_argument(
+        '--channels-last', action='store_true', help='memory layout for tensor cores'
+    )
+    parser.add_argument('--compile', action='store_true', help='torch.compile the network')
     add_launcher(parser)
     add_trust(parser)
 
@@ -33,6 +37,13 @@ def run(args: argparse.Namespace) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
     runner = train(
-        config, args.work_dir, args.resume, args.amp, args.launcher, args.trust_checkpoint
+        config,
+        args.work_dir,
+        args.resume,
+        args.amp,
+        args.launcher,
+        args.trust_checkpoint,
+        args.channels_last,
+        args.compile,
     )
     runner.logger.info(f'done; test with: python tools/test.py {args.config}')

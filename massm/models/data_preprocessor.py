@@ -32,15 +32,16 @@ class VolumePreprocessor(BaseDataPreprocessor):
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """``inputs``: list of ``[1, X, Y, Z]`` HU tensors, to ``[B, C, X', Y', Z']``."""
         data = self.cast_data(data)
-        volumes = [
-            torch.cat([_scale(volume.float(), *window) for window in self.windows])
-            for volume in data['inputs']
-        ]
+        volumes = [self.normalise(volume) for volume in data['inputs']]
         sizes = torch.tensor([v.shape[1:] for v in volumes])
         step = self.size_divisor
         padded = ((sizes.amax(0) + step - 1) // step * step).tolist()
         data['inputs'] = torch.stack([_pad(v, padded) for v in volumes])
         return data
+
+    def normalise(self, volume: torch.Tensor) -> torch.Tensor:
+        """HU ``[..., 1, X, Y, Z]`` to a channel in [-1, 1] per window."""
+        return torch.cat([_scale(volume.float(), *window) for window in self.windows], -4)
 
 
 def _scale(volume: torch.Tensor, low: float, high: float) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Operations on volumes and boxes; each one public function."""
 
 from massm.ops.cells import cell_to_voxel, double_resolution, voxel_to_cell
-from massm.ops.roi_pool3d import multi_level_roi_pool3d, roi_pool3d
+from massm.ops.roi_pool3d import multi_level_roi_pool3d, roi_pool3d, traceable_roi_pool3d
 from massm.ops.sampling import sample_volume
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     'multi_level_roi_pool3d',
     'roi_pool3d',
     'sample_volume',
+    'traceable_roi_pool3d',
     'voxel_to_cell',
 ]

@@ -4,11 +4,32 @@ One public function over three implementations: compiled kernels for CPU and CUD
 (:mod:`massm.ops.extension`), or the torch reference where they could not be built.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 
 from massm.ops.extension import is_compiled
 from massm.ops.roi_pool3d_reference import Size3, roi_pool3d_reference
+
+_TRACEABLE = ContextVar('traceable', default=False)
+
+
+@contextmanager
+def traceable_roi_pool3d() -> Iterator[None]:
+    """Inside, ROI pooling is plain tensor operations, which any exporter knows."""
+    token = _TRACEABLE.set(True)
+    try:
+        yield
+    finally:
+        _TRACEABLE.reset(token)
+
+
+@torch.compiler.assume_constant_result
+def _wants_traceable() -> bool:
+    return _TRACEABLE.get()
 
 
 def roi_pool3d(
@@ -84,7 +105,7 @@ def _pool(
     if mode not in ('max', 'align'):
         raise ValueError(f"mode must be 'max' or 'align', got {mode!r}")
     rois = rois.detach()
-    if is_compiled(inputs[0].device.type):
+    if not _wants_traceable() and is_compiled(inputs[0].device.type):
         flat_sizes = [n for size in sizes for n in size]
         if mode == 'max':
             return torch.ops.massm.roi_pool3d_max(inputs, rois, flat_sizes, scales)[0]
@@ -99,7 +120,8 @@ def _pool(
 
 def _check_batch(rois: Tensor, batch: int) -> None:
     """Only where looking costs no wait for a GPU."""
-    if rois.device.type != 'cpu' or torch.compiler.is_compiling() or len(rois) == 0:
+    unknown = torch.compiler.is_compiling() or _wants_traceable()
+    if rois.device.type != 'cpu' or unknown or len(rois) == 0:
         return
     index = rois[rois.isfinite().all(1), 0]
     if len(index) and not 0 <= int(index.min()) <= int(index.max()) < batch:

@@ -1,9 +1,7 @@
 # The paper's network: ResNet-101 and FPN, CenterNet, ROI pooling by maximum, CVAE world head.
 model = dict(
     type='MASSM',
-    data_preprocessor=dict(
-        type='VolumePreprocessor', windows=((-1000.0, 1000.0),), size_divisor=4
-    ),
+    data_preprocessor=dict(type='VolumePreprocessor', windows=((-1000.0, 1000.0),), size_divisor=4),
     backbone=dict(
         type='ResNet3D', depth=101, base_channels=64, norm_cfg=dict(type='GN', num_groups=8)
     ),

@@ -4,7 +4,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=1e-4),
+    optimizer=dict(type='Adam', lr=1e-4, fused=True),
     clip_grad=dict(max_norm=35.0),
 )
 param_scheduler = [dict(type='StepLR', step_size=20, gamma=0.9, by_epoch=True)]
