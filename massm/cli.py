@@ -14,6 +14,8 @@ COMMANDS = {
     'train': 'train',
     'test': 'test',
     'infer': 'infer',
+    'export': 'export_model',
+    'doctor': 'doctor',
     'stats': 'shape_stats',
     'shapeworks': 'shapeworks',
 }

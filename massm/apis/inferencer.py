@@ -1,62 +1,86 @@
 """From CT files to shapes, in mmengine's inferencer conventions."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 
 from massm.apis.checkpoints import check_fits, check_weights
+from massm.apis.judgement import inside, judge
+from massm.apis.memory import check_memory
+from massm.apis.model_directory import ModelDirectory, read_model
+from massm.apis.population import percentile
 from massm.apis.results import InferenceResult, ShapeResult
 from massm.datasets.resample import resample
 from massm.engine.checkpoint import register_safe_loader
-from massm.errors import CheckpointError
-from massm.io.nifti import read_volume
+from massm.errors import CheckpointError, ConfigError
+from massm.io.images import Scan, is_scan, read_scan
 from massm.registry import MODELS
+from massm.shape.pdm import PointDistributionModel
+from massm.shape.statistics import compactness
 from massm.shape.surface_warp import SurfaceWarp
-from massm.structures import AnatomyStatus, Boxes3D, Grid
+from massm.structures import Boxes3D, Grid
 from massm.structures.shape_sample import ShapeSample
 
-OUTSIDE_SHARE = 0.02
+LEADING_SHARE = 0.95
 
 
 class MASSMInferencer(BaseInferencer):
-    """Loads a model once and runs it on files, or on ``(array, Grid)`` pairs.
+    """Loads a model once and runs it on images: paths, folders of images or of DICOM slices,
+    ``(array, Grid)`` pairs, nibabel images, or lists of them.
 
     Args:
-        config: resolved (:func:`massm.apis.config.load_config`).
-        checkpoint: weights that training wrote; brings the templates along.
+        model: a model directory, as :func:`massm.apis.model_directory.export_model` writes one and
+            which cannot execute anything; or a resolved config, with ``weights``.
+        weights: checkpoint of training, with a config.
         device: default: a GPU where there is one.
         score_threshold: lowest score that says an anatomy is there; by default the model's own.
         trust_checkpoint: see :func:`massm.engine.checkpoint.load_checkpoint`.
+        anatomies: report these only; by default all.
+        series: which DICOM series, where a folder holds several.
 
     Raises:
-        CheckpointError: the checkpoint is missing, untrusted, or of another config.
+        CheckpointError: the model is missing, untrusted, or its parts do not fit.
+        ConfigError: an anatomy is not one of the model's.
     """
 
     def __init__(
         self,
-        config: Config,
-        checkpoint: str,
+        model: str | Path | Config,
+        weights: str | None = None,
         device: str | None = None,
         score_threshold: float | None = None,
         trust_checkpoint: bool = False,
+        anatomies: list[str] | None = None,
+        series: str | None = None,
     ) -> None:
         register_safe_loader(trust_checkpoint)
-        self.score_threshold, self.trust_checkpoint = score_threshold, trust_checkpoint
-        super().__init__(config, checkpoint, device, scope='massm', show_progress=False)
+        self.trust_checkpoint, self.series = trust_checkpoint, series
+        self._directory: ModelDirectory | None = None
+        if not isinstance(model, Config):
+            self._directory = read_model(Path(model))
+        config = model if isinstance(model, Config) else self._directory.config
+        super().__init__(config, weights, device, scope='massm', show_progress=False)
         if not self.model.templates.is_filled:
-            raise CheckpointError(f'{checkpoint}: brings no templates; train it again')
-        if self.score_threshold is None:
-            self.score_threshold = float(self.model.score_threshold)
+            raise CheckpointError(f'{weights}: brings no templates; train it again')
+        self.score_threshold = (
+            float(self.model.score_threshold) if score_threshold is None else score_threshold
+        )
+        self.device = next(self.model.parameters()).device
+        self.chosen = _chosen(self.model.anatomies, anatomies)
         self._warps: dict[int, SurfaceWarp] = {}
 
-    def _init_model(self, cfg: Config, weights: str, device: str = 'cpu') -> torch.nn.Module:
+    def _init_model(self, cfg: Config, weights: str | None, device: str = 'cpu') -> Any:
+        if self._directory is not None:
+            return self._directory.build().to(device)
         model = MODELS.build(cfg.model)
-        stored = check_fits(cfg, weights, self.trust_checkpoint)
-        check_weights(model, stored, weights)
+        stored = check_fits(cfg, str(weights), self.trust_checkpoint)
+        check_weights(model, stored, str(weights))
         self._load_weights_to_model(model, stored, cfg)
         return model.to(device).eval()
 
@@ -66,26 +90,45 @@ class MASSMInferencer(BaseInferencer):
     def _init_visualizer(self, cfg: Config) -> None:
         return None
 
+    def stream(self, images: list) -> Iterator[InferenceResult]:
+        """Results one by one: memory does not grow with their number."""
+        for image in images:
+            yield self(image)[0]
+
     def _load(self, image: Any) -> dict[str, Any]:
-        """A file or ``(array, Grid)`` to network input on the working grid."""
-        if isinstance(image, tuple):
-            volume, grid, source = image[0], image[1], 'array'
-        else:
-            (volume, grid), source = read_volume(Path(image)), str(image)
-        working = grid.working(self.model.spacing)
+        """An image to network input on the working grid."""
+        scan, source = self._scan(image)
+        working = scan.grid.working(self.model.spacing)
+        check_memory(source, working, self.model, self.device)
         sample = ShapeSample(
             metainfo={
                 'image_shape': working.shape,
                 'working': working,
-                'grid': grid,
+                'grid': scan.grid,
                 'source': source,
+                'warnings': scan.warnings,
+                'volume': scan.volume,
             }
         )
-        hu = torch.as_tensor(resample(volume, grid, working))
+        hu = torch.as_tensor(resample(scan.volume, scan.grid, working))
         return {'inputs': hu[None], 'data_samples': sample}
 
+    def _scan(self, image: Any) -> tuple[Scan, str]:
+        if isinstance(image, tuple):
+            return Scan(np.asarray(image[0], dtype=np.float32), image[1]), 'array'
+        if isinstance(image, nibabel.spatialimages.SpatialImage):
+            grid = Grid(image.shape, image.affine)
+            return Scan(image.get_fdata(dtype=np.float32), grid), str(image.get_filename())
+        return read_scan(Path(image), self.series), str(image)
+
     def _inputs_to_list(self, inputs: Any) -> list:
-        return list(inputs) if isinstance(inputs, list) else [inputs]
+        """A folder that holds images stands for them; any other is one DICOM series."""
+        if isinstance(inputs, list):
+            return [one for item in inputs for one in self._inputs_to_list(item)]
+        if isinstance(inputs, str | Path) and Path(inputs).is_dir():
+            images = sorted(p for p in Path(inputs).iterdir() if is_scan(p))
+            return images or [inputs]
+        return [inputs]
 
     @torch.inference_mode()
     def forward(self, inputs: dict, **kwargs: Any) -> list[ShapeSample]:
@@ -107,23 +150,37 @@ class MASSMInferencer(BaseInferencer):
 
     def _result(self, sample: ShapeSample) -> InferenceResult:
         names = self.model.anatomies
-        shapes = [self._shape(sample, k, name) for k, name in enumerate(names)]
-        return InferenceResult(sample.source, sample.grid, shapes)
+        shapes = [self._shape(sample, k, names[k]) for k in self.chosen]
+        return InferenceResult(sample.source, sample.grid, shapes, sample.warnings, sample.volume)
 
     def _shape(self, sample: ShapeSample, k: int, name: str) -> ShapeResult:
-        working: Grid = sample.working
-        score = float(sample.scores[k])
+        working, grid = sample.working, sample.grid
         local = working.to_patient(sample.pred_local_vox[k].double().cpu().numpy())
-        corners = Boxes3D(sample.pred_boxes[k].double().cpu()).corners().numpy()
-        sides = np.stack(np.meshgrid(*corners.reshape(2, 3).T, indexing='ij'), -1).reshape(-1, 3)
+        world = sample.pred_world_mm[k].double().cpu().numpy()
+        mesh = self.model.templates.mesh(k).with_vertices(self._warp(k).apply(local))
+        shape_model = self._shape_model(name)
+        seen = inside(grid.to_voxel(local), grid.shape)
+        scores = None if shape_model is None else shape_model.coefficients(world)
+        score = float(sample.scores[k])
+        leading = None if scores is None else scores[: _leading(shape_model)]
+        status, reason = judge(score, self.score_threshold, seen, leading)
+        corners = Boxes3D(sample.pred_boxes[k].double().cpu()).corners().numpy().reshape(2, 3)
+        sides = np.stack(np.meshgrid(*corners.T, indexing='ij'), -1).reshape(-1, 3)
         return ShapeResult(
-            name,
-            _status(score, self.score_threshold, local, sample.grid),
-            score,
-            local,
-            sample.pred_world_mm[k].double().cpu().numpy(),
-            self.model.templates.mesh(k).with_vertices(self._warp(k).apply(local)),
-            working.to_patient(sides),
+            anatomy=name,
+            status=status,
+            reason=reason,
+            score=score,
+            local_mm=local,
+            world_mm=world,
+            seen=seen,
+            mesh=mesh,
+            seen_vertices=inside(grid.to_voxel(mesh.vertices), grid.shape),
+            box_mm=working.to_patient(sides),
+            z_scores=scores,
+            mahalanobis=None if scores is None else float(np.linalg.norm(scores)),
+            deviation_mm=None if shape_model is None else self._deviation(k, world, shape_model),
+            percentiles=self._percentiles(name, mesh),
         )
 
     def _warp(self, k: int) -> SurfaceWarp:
@@ -132,11 +189,32 @@ class MASSMInferencer(BaseInferencer):
             self._warps[k] = SurfaceWarp(templates.mesh(k).vertices, templates.particles_mm(k))
         return self._warps[k]
 
+    def _shape_model(self, name: str) -> PointDistributionModel | None:
+        return self._directory.shape_models[name] if self._directory else None
 
-def _status(score: float, threshold: float, local_mm: np.ndarray, grid: Grid) -> AnatomyStatus:
-    """Absent below the threshold; truncated where particles leave the input's field of view."""
-    if score < threshold:
-        return AnatomyStatus.ABSENT
-    voxels = grid.to_voxel(local_mm)
-    outside = ((voxels < -0.5) | (voxels > np.array(grid.shape) - 0.5)).any(1).mean()
-    return AnatomyStatus.TRUNCATED if outside > OUTSIDE_SHARE else AnatomyStatus.OK
+    def _deviation(self, k: int, world: np.ndarray, model: PointDistributionModel) -> np.ndarray:
+        """``[V]`` mm along the mean shape's normals."""
+        mean = self.model.templates.mesh(k).with_vertices(self._warp(k).apply(model.mean))
+        moved = self._warp(k).apply(world) - mean.vertices
+        return (moved * mean.vertex_normals()).sum(1)
+
+    def _percentiles(self, name: str, mesh: Any) -> dict[str, float | None] | None:
+        if self._directory is None:
+            return None
+        known = self._directory.metadata['population'][name]
+        return {
+            'volume_ml': percentile(mesh.volume() / 1000, known['volume_ml']),
+            'surface_cm2': percentile(mesh.area() / 100, known['surface_cm2']),
+        }
+
+
+def _chosen(known: list[str], wanted: list[str] | None) -> list[int]:
+    unknown = [name for name in wanted or [] if name not in known]
+    if unknown:
+        raise ConfigError(f'no anatomy {", ".join(unknown)} in this model; it has {known}')
+    return [k for k, name in enumerate(known) if wanted is None or name in wanted]
+
+
+def _leading(model: PointDistributionModel) -> int:
+    """How many modes carry :data:`LEADING_SHARE` of the variance."""
+    return int(np.searchsorted(compactness(model), LEADING_SHARE)) + 1

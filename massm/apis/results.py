@@ -1,84 +1,73 @@
-"""What inference says of one image, and how it is written."""
+"""What inference says of one image."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 
-from massm.io.atomic import write_text
-from massm.io.meshes import write_mesh
-from massm.io.nifti import write_volume
-from massm.io.particles import write_particles
-from massm.shape.surface import voxelise
 from massm.structures import AnatomyStatus, Grid, Mesh
-
-RESULT_FORMAT, RESULT_VERSION = 'massm-result', 1
 
 
 @dataclass(frozen=True, eq=False)
 class ShapeResult:
-    """One anatomy: ``local_mm`` ``[M, 3]`` and ``mesh`` in patient mm, ``world_mm`` ``[M, 3]``;
-    ``box_mm`` ``[8, 3]`` the corners of its box."""
+    """One anatomy.
+
+    ``local_mm`` ``[M, 3]`` and ``mesh`` lie in patient mm, ``world_mm`` ``[M, 3]`` in shape space;
+    ``box_mm`` ``[8, 3]`` are the corners of its box. ``seen`` ``[M]`` and ``seen_vertices`` ``[V]``
+    are false outside the field of view, where the shape model alone speaks. Where the model
+    brings its population: ``z_scores`` ``[L]`` along the modes, ``mahalanobis``, ``deviation_mm``
+    ``[V]`` (signed distance from the mean shape, outwards positive) and ``percentiles`` of
+    ``volume_ml`` and ``surface_cm2`` among the training shapes.
+    """
 
     anatomy: str
     status: AnatomyStatus
+    reason: str
     score: float
     local_mm: np.ndarray
     world_mm: np.ndarray
+    seen: np.ndarray
     mesh: Mesh
+    seen_vertices: np.ndarray
     box_mm: np.ndarray
+    z_scores: np.ndarray | None = None
+    mahalanobis: float | None = None
+    deviation_mm: np.ndarray | None = None
+    percentiles: dict[str, float | None] | None = None
 
     @property
     def is_present(self) -> bool:
         """Whether anything was found."""
         return not self.status.is_missing
 
+    @cached_property
+    def measures(self) -> dict[str, float]:
+        """``volume_ml``, ``surface_cm2`` and the extents along the principal axes, longest first:
+        ``axis1_mm`` to ``axis3_mm``."""
+        lengths = np.ptp(self.mesh.vertices @ self.principal_axes.T, axis=0)
+        return {
+            'volume_ml': self.mesh.volume() / 1000,
+            'surface_cm2': self.mesh.area() / 100,
+            **{f'axis{i}_mm': float(length) for i, length in enumerate(lengths, 1)},
+        }
+
+    @cached_property
+    def principal_axes(self) -> np.ndarray:
+        """``[3, 3]`` unit rows in patient space, of largest spread first; each points to where its
+        largest component is positive."""
+        offset = self.mesh.vertices - self.mesh.vertices.mean(0)
+        _, _, axes = np.linalg.svd(offset, full_matrices=False)
+        largest = np.abs(axes).argmax(1)
+        return axes * np.sign(axes[np.arange(3), largest])[:, None]
+
 
 @dataclass(frozen=True, eq=False)
 class InferenceResult:
-    """All anatomies of one image, in the geometry of the input file (``grid``)."""
+    """All anatomies of one image, in the geometry of the input file (``grid``). ``volume`` is the
+    image itself (HU, ``grid.shape``), for pictures."""
 
     source: str
     grid: Grid
     shapes: list[ShapeResult]
-
-
-def write_result(folder: Path, result: InferenceResult) -> None:
-    """Writes ``local/`` and ``world/ANATOMY.particles``, ``meshes/ANATOMY.ply``,
-    ``labels.nii.gz`` in the input's geometry and, last, ``result.json``."""
-    labels = np.zeros(result.grid.shape, dtype=np.uint8)
-    for number, shape in enumerate(result.shapes, 1):
-        if not shape.is_present:
-            continue
-        write_particles(folder / 'local' / f'{shape.anatomy}.particles', shape.local_mm)
-        write_particles(folder / 'world' / f'{shape.anatomy}.particles', shape.world_mm)
-        write_mesh(folder / 'meshes' / f'{shape.anatomy}.ply', shape.mesh)
-        labels[voxelise(shape.mesh, result.grid)] = number
-    write_volume(folder / 'labels.nii.gz', labels, result.grid)
-    write_text(folder / 'result.json', json.dumps(_to_json(result), indent=1) + '\n')
-
-
-def _to_json(result: InferenceResult) -> dict:
-    anatomies = {}
-    for number, shape in enumerate(result.shapes, 1):
-        entry: dict = {'status': shape.status.value, 'score': round(shape.score, 4)}
-        if shape.is_present:
-            entry.update(
-                label=number,
-                volume_ml=round(shape.mesh.volume() / 1000, 3),
-                surface_cm2=round(shape.mesh.area() / 100, 3),
-                box_corners_mm=shape.box_mm.round(3).tolist(),
-                local=f'local/{shape.anatomy}.particles',
-                world=f'world/{shape.anatomy}.particles',
-                mesh=f'meshes/{shape.anatomy}.ply',
-            )
-        anatomies[shape.anatomy] = entry
-    return {
-        'format': RESULT_FORMAT,
-        'version': RESULT_VERSION,
-        'image': result.source,
-        'frame': 'patient mm, RAS+',
-        'labels': 'labels.nii.gz',
-        'anatomies': anatomies,
-    }
+    warnings: tuple[str, ...] = ()
+    volume: np.ndarray | None = None

@@ -1,50 +1,136 @@
-"""Find the anatomies of a CT: particles, meshes, masks in the CT's own geometry.
+"""Find the anatomies of CTs: particles, meshes, masks in each CT's own geometry.
 
-Example: python tools/infer.py configs/massm_r18_phantom.py CHECKPOINT ct.nii.gz --out out/
+Examples:
+  massm infer --model models/thorax ct.nii.gz --out out/
+  massm infer --model models/thorax scans/ dicom_folder/ --out out/ --report
+  massm infer --model work_dirs/run/best.pth --config CONFIG ct.nii.gz --out out/
+
+Inputs: NIfTI, NRRD, MetaImage, a folder or zip of one DICOM series, or a folder of images. Each
+gets a folder in OUT with `result.json`; `summary.csv` and `project.swproj` are about all of them.
+An image that cannot be used is told and left out; the exit code is then 1.
 """
 
 import argparse
+import sys
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from massm.apis.cohort_files import write_shapeworks, write_summary
 from massm.apis.config import load_config
 from massm.apis.inferencer import MASSMInferencer
-from massm.apis.results import InferenceResult, write_result
+from massm.apis.result_files import DEFAULT_FORMATS, FORMATS, write_result
+from massm.apis.results import InferenceResult
 from massm.apis.train import make_writable
-from massm.commands.options import add_config, add_trust
+from massm.commands.options import add_config_options, add_trust
+from massm.errors import ConfigError, MassmError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
-    add_config(parser)
-    parser.add_argument('checkpoint', help='weights, .pth')
-    parser.add_argument('image', type=Path, help='CT, .nii or .nii.gz, any orientation')
+    parser.add_argument('inputs', nargs='+', type=Path, help='CTs: files, DICOM folders, zips')
+    parser.add_argument(
+        '--model', type=Path, required=True, help='model directory, or a checkpoint with --config'
+    )
+    parser.add_argument('--config', type=Path, help='config of a checkpoint (it is run as code)')
     parser.add_argument('--out', type=Path, required=True, help='folder to write')
+    parser.add_argument('--anatomies', nargs='+', help='only these')
+    parser.add_argument('--formats', nargs='+', choices=FORMATS, default=DEFAULT_FORMATS)
+    parser.add_argument('--report', action='store_true', help='an HTML page for each image')
     parser.add_argument('--device', help='cpu, cuda, ... (default: what there is)')
+    parser.add_argument('--series', help='DICOM series (the end of its UID), if there are several')
     parser.add_argument(
         '--score-threshold', type=float, help="lowest score of an anatomy (default: the model's)"
     )
+    add_config_options(parser)
     add_trust(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Infers one image."""
-    config = load_config(args.config, args.cfg_options)
+def run(args: argparse.Namespace) -> int:
+    """Infers every image; 1 if one could not be used."""
+    inferencer = _inferencer(args)
+    images = inferencer._inputs_to_list(list(args.inputs))
+    names = unique_names(images)
     make_writable(args.out)
-    inferencer = MASSMInferencer(
-        config, args.checkpoint, args.device, args.score_threshold, args.trust_checkpoint
+    done, failed = [], 0
+    for number, (image, name) in enumerate(zip(images, names, strict=True), 1):
+        try:
+            result = inferencer(image)[0]
+            write_result(args.out / name, result, args.formats)
+            if args.report:
+                from massm.visualization.report import write_report
+
+                write_report(args.out / name / 'report.html', name, result)
+        except (MassmError, OSError) as error:
+            failed += 1
+            print(f'error: {error}', file=sys.stderr)
+            continue
+        done.append(name)
+        _show(result, f'{name} ({number} of {len(images)})')
+    if done:
+        write_summary(args.out, done)
+        write_shapeworks(args.out, done)
+        print(f'{len(done)} of {len(images)} images in {args.out}; summary.csv has a row each')
+    return int(failed > 0)
+
+
+def _inferencer(args: argparse.Namespace) -> MASSMInferencer:
+    if args.model.is_dir():
+        model, weights = args.model, None
+    elif args.config is None:
+        raise ConfigError(
+            f'{args.model}: not a model directory; export one (tools/export_model.py), or give a '
+            "checkpoint's config with --config"
+        )
+    else:
+        model, weights = load_config(args.config, args.cfg_options), str(args.model)
+    return MASSMInferencer(
+        model,
+        weights,
+        args.device,
+        args.score_threshold,
+        args.trust_checkpoint,
+        args.anatomies,
+        args.series,
     )
-    result = inferencer(args.image)[0]
-    write_result(args.out, result)
-    _show(result)
-    print(f'particles, meshes, labels.nii.gz and result.json in {args.out}')
 
 
-def _show(result: InferenceResult) -> None:
-    table = Table('anatomy', 'status', 'score', 'volume ml')
+def unique_names(images: list[Path]) -> list[str]:
+    """A folder name for each image: its file's, with its folder's where two would be alike.
+
+    Raises:
+        ConfigError: an image is named twice.
+    """
+    twice = [str(p) for p, n in Counter(Path(i).resolve() for i in images).items() if n > 1]
+    if twice:
+        raise ConfigError(f'{twice[0]}: named twice; give each image once')
+    for depth in range(1, 20):
+        names = ['_'.join(_parts(Path(image))[-depth:]) for image in images]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _parts(image: Path) -> list[str]:
+    """The path's parts, the last without what makes it a file."""
+    parts = list(image.absolute().parts[1:])
+    name = parts[-1]
+    for suffix in ('.nii.gz', '.nii', '.nrrd', '.nhdr', '.mha', '.mhd', '.zip'):
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+            break
+    return [*parts[:-1], name or 'image']
+
+
+def _show(result: InferenceResult, title: str) -> None:
+    table = Table('anatomy', 'status', 'score', 'volume ml', 'unusual', 'remark', title=title)
     for shape in result.shapes:
-        volume = f'{shape.mesh.volume() / 1000:.1f}' if shape.is_present else ''
-        table.add_row(shape.anatomy, shape.status.value, f'{shape.score:.2f}', volume)
-    Console().print(table)
+        volume = f'{shape.measures["volume_ml"]:.1f}' if shape.is_present else ''
+        distance = f'{shape.mahalanobis:.1f}' if shape.is_present and shape.mahalanobis else ''
+        row = (shape.anatomy, shape.status.value, f'{shape.score:.2f}', volume, distance)
+        table.add_row(*row, shape.reason if shape.is_present else '')
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    for warning in result.warnings:
+        print(f'warning: {warning}')

@@ -9,6 +9,11 @@ from mmengine.config import DictAction
 def add_config(parser: argparse.ArgumentParser) -> None:
     """``CONFIG`` and ``--cfg-options``."""
     parser.add_argument('config', type=Path, help='config file, e.g. configs/massm_r18_phantom.py')
+    add_config_options(parser)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """``--cfg-options``."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',

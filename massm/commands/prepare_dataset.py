@@ -23,7 +23,7 @@ from massm.datasets.prepare import (
     write_manifest,
 )
 from massm.errors import ConfigError
-from massm.structures import AnatomyStatus
+from massm.structures import MASK_STATUSES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,10 +64,10 @@ def run(args: argparse.Namespace) -> int:
 def _report(results: list[SubjectResult], options: PrepareOptions) -> None:
     for remark in (remark for result in results for remark in result.remarks):
         print(remark)
-    table = Table('anatomy', *(status.value for status in AnatomyStatus), title='status')
+    table = Table('anatomy', *(status.value for status in MASK_STATUSES), title='status')
     for name in options.anatomies:
         counts = Counter(r.entry.anatomies[name].status for r in results if r.entry is not None)
-        table.add_row(name, *(str(counts[status]) for status in AnatomyStatus))
+        table.add_row(name, *(str(counts[status]) for status in MASK_STATUSES))
     console = Console()
     console.print(table)
     done = sum(result.was_done for result in results)

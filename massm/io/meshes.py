@@ -35,13 +35,23 @@ def read_mesh(path: Path) -> Mesh:
         raise ShapeError(f'{path}: {error}; export it again') from error
 
 
-def write_mesh(path: Path, mesh: Mesh) -> None:
-    """Writes a mesh in the format of the suffix, binary where there is one."""
+def write_mesh(path: Path, mesh: Mesh, scalars: dict[str, np.ndarray] | None = None) -> None:
+    """Writes a mesh in the format of the suffix, binary where there is one.
+
+    Args:
+        scalars: ``[V]`` values by name, one a vertex; PLY and VTK keep them, STL and OBJ cannot.
+    """
+    scalars = {n: np.asarray(v, dtype=np.float32) for n, v in (scalars or {}).items()}
     with replacing(Path(path)) as temporary:
         if Path(path).suffix.lower() in VTK_SUFFIXES:
-            _polydata(mesh).save(temporary)
+            polydata = _polydata(mesh)
+            for name, values in scalars.items():
+                polydata.point_data[name] = values
+            polydata.save(temporary)
         else:
-            trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).export(temporary)
+            whole = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+            whole.vertex_attributes.update(scalars)
+            whole.export(temporary)
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:

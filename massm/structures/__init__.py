@@ -10,6 +10,15 @@ from massm.structures.grid import Grid
 from massm.structures.mesh import Mesh
 from massm.structures.points import PointSet
 from massm.structures.rigid import RigidTransform
-from massm.structures.status import AnatomyStatus
+from massm.structures.status import MASK_STATUSES, AnatomyStatus
 
-__all__ = ['AnatomyStatus', 'Boxes3D', 'Frame', 'Grid', 'Mesh', 'PointSet', 'RigidTransform']
+__all__ = [
+    'MASK_STATUSES',
+    'AnatomyStatus',
+    'Boxes3D',
+    'Frame',
+    'Grid',
+    'Mesh',
+    'PointSet',
+    'RigidTransform',
+]

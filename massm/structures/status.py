@@ -5,12 +5,14 @@ from enum import Enum
 
 class AnatomyStatus(str, Enum):
     """``OK``: whole. ``ABSENT``: no mask file. ``TRUNCATED``: cut by the field of view.
-    ``EMPTY``: a mask file without a voxel set (the anatomy is not there)."""
+    ``EMPTY``: a mask file without a voxel set (the anatomy is not there). ``LOW_CONFIDENCE``: found
+    by a network, but so that its shape should be looked at before it is used."""
 
     OK = 'ok'
     ABSENT = 'absent'
     TRUNCATED = 'truncated'
     EMPTY = 'empty'
+    LOW_CONFIDENCE = 'low_confidence'
 
     @property
     def is_whole(self) -> bool:
@@ -21,3 +23,7 @@ class AnatomyStatus(str, Enum):
     def is_missing(self) -> bool:
         """Whether a detector should report nothing."""
         return self in (AnatomyStatus.ABSENT, AnatomyStatus.EMPTY)
+
+
+# What a mask can say; a network can also be unsure.
+MASK_STATUSES = tuple(s for s in AnatomyStatus if s is not AnatomyStatus.LOW_CONFIDENCE)

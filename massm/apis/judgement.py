@@ -1,0 +1,48 @@
+"""Whether what the network found can be relied on, in a word and a sentence."""
+
+import numpy as np
+
+from massm.structures import AnatomyStatus
+
+# More particles outside than this: the anatomy is cut, not only touched, by the field of view.
+OUTSIDE_SHARE = 0.02
+# A score so little above the threshold is a doubtful one.
+LOW_SCORE = 1.1
+# Standard deviations from the mean, along any of the modes that carry 95 % of the variance, beyond
+# which a shape is unlike all that the model was trained on.
+UNUSUAL = 4.0
+
+
+def judge(
+    score: float, threshold: float, seen: np.ndarray, z_scores: np.ndarray | None
+) -> tuple[AnatomyStatus, str]:
+    """The status of an anatomy and why.
+
+    Args:
+        score: of the detector; ``threshold`` the lowest that says it is there.
+        seen: ``[M]`` particles inside the field of view.
+        z_scores: along the leading modes, if the population is known.
+    """
+    if score < threshold:
+        return AnatomyStatus.ABSENT, f'score {score:.2f} is below {threshold:.2f}'
+    outside = 1 - float(np.mean(seen))
+    if outside > OUTSIDE_SHARE:
+        return (
+            AnatomyStatus.TRUNCATED,
+            f'{100 * outside:.0f} % outside the field of view: extrapolated there',
+        )
+    if score < LOW_SCORE * threshold:
+        return AnatomyStatus.LOW_CONFIDENCE, f'score {score:.2f} is barely above {threshold:.2f}'
+    if z_scores is not None and len(z_scores) and np.abs(z_scores).max() > UNUSUAL:
+        mode = int(np.abs(z_scores).argmax())
+        return (
+            AnatomyStatus.LOW_CONFIDENCE,
+            f'{abs(z_scores[mode]):.1f} standard deviations from the training mean along mode '
+            f'{mode + 1}',
+        )
+    return AnatomyStatus.OK, ''
+
+
+def inside(points_vox: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """``[N]``: which of ``[N, 3]`` points (voxels) lie in a volume's field of view."""
+    return ((points_vox >= -0.5) & (points_vox <= np.array(shape) - 0.5)).all(1)

@@ -1,0 +1,187 @@
+"""A model as a folder of data: what training exports and inference reads.
+
+    model.safetensors   weights and templates
+    config.json         the network's settings, anatomies, particles, spacing
+    metadata.json       measured accuracy, population, intended use, licence
+    pdm/ANATOMY.npz     shape models
+    templates/          the templates as meshes and particles, for other programs
+    model_card.md       the same for people
+
+Nothing in it can execute: JSON, safetensors and NPZ are data, and a setting may name only classes
+that this package registered.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from massm.apis.checkpoints import check_fits, check_weights
+from massm.apis.model_card import model_card
+from massm.apis.population import population_of
+from massm.errors import CheckpointError, MassmError
+from massm.io.atomic import replacing, write_text
+from massm.io.meshes import write_mesh
+from massm.io.particles import write_particles
+from massm.models.massm import MASSM
+from massm.registry import MODELS
+from massm.shape.pdm import PointDistributionModel
+
+FORMAT, VERSION = 'massm-model', 1
+# Layers of torch that mmcv builds by these names.
+LAYERS = frozenset(
+    ('GN', 'IN', 'IN1d', 'IN2d', 'IN3d', 'BN', 'BN1d', 'BN2d', 'BN3d', 'SyncBN', 'LN')
+)
+NOT_EXPORTED = ('template_root', 'pretrained', 'init_cfg')
+
+
+@dataclass(frozen=True, eq=False)
+class ModelDirectory:
+    """``config`` as :func:`massm.apis.config.resolve` leaves one, ``state`` the network's tensors,
+    ``shape_models`` by anatomy, ``metadata`` as written."""
+
+    path: Path
+    config: Config
+    state: dict[str, torch.Tensor]
+    shape_models: dict[str, PointDistributionModel]
+    metadata: dict[str, Any]
+
+    def build(self) -> MASSM:
+        """The network, ready to predict.
+
+        Raises:
+            CheckpointError: weights and settings do not belong together.
+        """
+        model = MODELS.build(self.config.model)
+        check_weights(model, {'state_dict': self.state}, str(self.path))
+        model.load_state_dict(self.state)
+        return model.eval()
+
+
+def export_model(
+    config: Config,
+    checkpoint: Path,
+    out: Path,
+    licence: str = 'unstated',
+    data: str = 'unstated',
+    trust_checkpoint: bool = False,
+) -> None:
+    """Writes a model directory.
+
+    Args:
+        config: resolved; its ``data_root`` gives shape models and population.
+        checkpoint: weights that training wrote; ``test/metrics.json`` beside it, which
+            ``tools/test.py`` writes, goes into the card.
+        licence, data: what to say of the model's licence and training data.
+
+    Raises:
+        CheckpointError, DatasetError: they do not fit, or the dataset is gone.
+    """
+    stored = check_fits(config, str(checkpoint), trust_checkpoint)
+    settings = _plain(config.model)
+    model = MODELS.build({**settings, 'template_root': None})
+    check_weights(model, stored, str(checkpoint))
+    model.load_state_dict(stored['state_dict'])
+    metrics = Path(checkpoint).parent / 'test' / 'metrics.json'
+    metadata = {
+        'format': FORMAT,
+        'version': VERSION,
+        'anatomies': list(config.anatomies),
+        'spacing_mm': float(config.spacing),
+        'num_particles': int(config.num_particles),
+        'hu_windows': [list(w) for w in model.data_preprocessor.windows],
+        'score_threshold': float(model.score_threshold),
+        'intended_use': 'Research on the shape of anatomies in CT; not for diagnosis.',
+        'training_data': data,
+        'licence': licence,
+        'accuracy': json.loads(metrics.read_text()) if metrics.is_file() else None,
+        'population': population_of(Path(config.data_root), list(config.anatomies)),
+    }
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    with replacing(out / 'model.safetensors') as temporary:
+        save_file(state, temporary, metadata={'format': FORMAT})
+    for k, name in enumerate(config.anatomies):
+        source = Path(config.data_root) / 'shapes' / name / 'pdm.npz'
+        with replacing(out / 'pdm' / f'{name}.npz') as temporary:
+            PointDistributionModel.load(source).save(temporary)
+        write_mesh(out / 'templates' / f'{name}.ply', model.templates.mesh(k))
+        write_particles(out / 'templates' / f'{name}.particles', model.templates.particles_mm(k))
+    write_text(out / 'config.json', json.dumps({'model': settings}, indent=1) + '\n')
+    write_text(out / 'model_card.md', model_card(metadata))
+    write_text(out / 'metadata.json', json.dumps(metadata, indent=1) + '\n')
+
+
+def read_model(folder: Path) -> ModelDirectory:
+    """Reads what :func:`export_model` wrote.
+
+    Raises:
+        CheckpointError: a file is missing or broken, of a newer version, or names a class that this
+            package does not have.
+    """
+    folder = Path(folder)
+    try:
+        metadata = json.loads((folder / 'metadata.json').read_text(encoding='utf-8'))
+        if metadata['format'] != FORMAT or metadata['version'] > VERSION:
+            raise CheckpointError(
+                f'{folder}: is {metadata["format"]} {metadata["version"]}, this program reads '
+                f'{FORMAT} up to {VERSION}; update MASSM'
+            )
+        settings = json.loads((folder / 'config.json').read_text(encoding='utf-8'))['model']
+        names = [str(name) for name in metadata['anatomies']]
+        _check_types(settings, folder)
+        state = load_file(folder / 'model.safetensors')
+        models = {n: PointDistributionModel.load(folder / 'pdm' / f'{n}.npz') for n in names}
+    except MassmError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(
+            f'{folder}: not a whole model directory ({type(error).__name__}: {error}); export it '
+            'again with tools/export_model.py'
+        ) from error
+    top = {
+        'anatomies': names,
+        'num_particles': metadata['num_particles'],
+        'spacing': metadata['spacing_mm'],
+    }
+    return ModelDirectory(folder, Config({**top, 'model': settings}), state, models, metadata)
+
+
+def is_model_directory(path: Path) -> bool:
+    """Whether ``path`` looks like one."""
+    return Path(path).is_dir()
+
+
+def _plain(settings: Any) -> Any:
+    """Settings as JSON holds them, without what names files of the training machine."""
+    if isinstance(settings, dict):
+        return {k: _plain(v) for k, v in settings.items() if k not in NOT_EXPORTED}
+    if isinstance(settings, list | tuple):
+        return [_plain(v) for v in settings]
+    return settings
+
+
+def _check_types(settings: Any, folder: Path) -> None:
+    """A registry would import any dotted name; here only registered classes may be named."""
+    if isinstance(settings, dict):
+        kind = settings.get('type')
+        if kind is not None and not _is_known(kind):
+            raise CheckpointError(
+                f'{folder}/config.json: names {kind!r}, which is no part of this package; get the '
+                'model from someone you trust, or import its project before reading it'
+            )
+        settings = list(settings.values())
+    if isinstance(settings, list):
+        for value in settings:
+            _check_types(value, folder)
+
+
+def _is_known(kind: Any) -> bool:
+    if not isinstance(kind, str):
+        return False
+    MODELS.import_from_location()
+    return kind in LAYERS or kind.removeprefix('massm.') in MODELS.module_dict

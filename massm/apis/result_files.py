@@ -1,0 +1,148 @@
+"""Results on disk: one folder an image, whole or not at all."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from massm.apis.results import InferenceResult, ShapeResult
+from massm.errors import ConfigError
+from massm.io.atomic import write_text
+from massm.io.meshes import write_mesh
+from massm.io.nifti import write_volume
+from massm.io.particles import write_particles
+from massm.io.slicer import write_color_table, write_markups
+from massm.shape.surface import voxelise
+from massm.visualization.colors import anatomy_colors
+
+RESULT_FORMAT, RESULT_VERSION = 'massm-result', 2
+MESH_FORMATS = ('ply', 'stl', 'vtk')
+FORMATS = ('particles', *MESH_FORMATS, 'labels', 'markups')
+DEFAULT_FORMATS = ('particles', 'ply', 'labels')
+
+
+def write_result(
+    folder: Path, result: InferenceResult, formats: Collection[str] = DEFAULT_FORMATS
+) -> None:
+    """Writes ``folder``, in place of an older one, in one step.
+
+    ``result.json`` always; per anatomy ``local/`` and ``world/NAME.particles``, ``meshes/NAME.*``
+    with scalars per vertex, ``markups/NAME.mrk.json``; for all ``labels.nii.gz`` in the input's
+    geometry with ``labels.json`` and ``labels.ctbl`` (docs/results.md).
+
+    Raises:
+        ConfigError: a format is unknown.
+    """
+    unknown = set(formats) - set(FORMATS)
+    if unknown:
+        raise ConfigError(f'no format {", ".join(sorted(unknown))}; there are {", ".join(FORMATS)}')
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix='.partial-'))
+    try:
+        for shape in result.shapes:
+            if shape.is_present:
+                _write_shape(temporary, shape, formats)
+        if 'labels' in formats:
+            _write_labels(temporary, result)
+        text = json.dumps(to_json(result, formats), indent=1)
+        write_text(temporary / 'result.json', text + '\n')
+        temporary.chmod(0o755)
+        _replace(folder, temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(folder: Path, temporary: Path) -> None:
+    """Puts ``temporary`` in the place of ``folder``; other files in it stay."""
+    if not folder.exists():
+        temporary.replace(folder)
+        return
+    for item in sorted(temporary.iterdir(), key=lambda p: p.name == 'result.json'):
+        target = folder / item.name
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        item.replace(target)
+
+
+def _write_shape(folder: Path, shape: ShapeResult, formats: Collection[str]) -> None:
+    name = shape.anatomy
+    if 'particles' in formats:
+        write_particles(folder / 'local' / f'{name}.particles', shape.local_mm)
+        write_particles(folder / 'world' / f'{name}.particles', shape.world_mm)
+    for kind in MESH_FORMATS:
+        if kind in formats:
+            write_mesh(folder / 'meshes' / f'{name}.{kind}', shape.mesh, vertex_scalars(shape))
+    if 'markups' in formats:
+        write_markups(folder / 'markups' / f'{name}.mrk.json', name, shape.local_mm, shape.seen)
+
+
+def vertex_scalars(shape: ShapeResult) -> dict[str, np.ndarray]:
+    """``extrapolated`` (1 outside the field of view) and, if known, ``deviation_mm``."""
+    scalars = {'extrapolated': ~shape.seen_vertices}
+    if shape.deviation_mm is not None:
+        scalars['deviation_mm'] = shape.deviation_mm
+    return scalars
+
+
+def _write_labels(folder: Path, result: InferenceResult) -> None:
+    labels = np.zeros(result.grid.shape, dtype=np.uint8 if len(result.shapes) < 256 else np.uint16)
+    for number, shape in enumerate(result.shapes, 1):
+        if shape.is_present:
+            labels[voxelise(shape.mesh, result.grid)] = number
+    names = [shape.anatomy for shape in result.shapes]
+    write_volume(folder / 'labels.nii.gz', labels, result.grid)
+    text = json.dumps({'0': 'background', **{str(i): n for i, n in enumerate(names, 1)}}, indent=1)
+    write_text(folder / 'labels.json', text + '\n')
+    write_color_table(folder / 'labels.ctbl', names, anatomy_colors(len(names)))
+
+
+def to_json(result: InferenceResult, formats: Collection[str] = DEFAULT_FORMATS) -> dict:
+    """The contents of ``result.json``."""
+    return {
+        'format': RESULT_FORMAT,
+        'version': RESULT_VERSION,
+        'image': result.source,
+        'frame': 'patient mm, RAS+',
+        'warnings': list(result.warnings),
+        'labels': 'labels.nii.gz' if 'labels' in formats else None,
+        'anatomies': {
+            shape.anatomy: _entry(number, shape, formats)
+            for number, shape in enumerate(result.shapes, 1)
+        },
+    }
+
+
+def _entry(label: int, shape: ShapeResult, formats: Collection[str]) -> dict:
+    entry: dict = {
+        'status': shape.status.value,
+        'score': round(shape.score, 4),
+        'reason': shape.reason,
+    }
+    if not shape.is_present:
+        return entry
+    name = shape.anatomy
+    entry.update(
+        label=label,
+        seen_share=round(float(shape.seen.mean()), 4),
+        **{key: round(value, 3) for key, value in shape.measures.items()},
+        principal_axes=shape.principal_axes.round(5).tolist(),
+        box_corners_mm=shape.box_mm.round(3).tolist(),
+    )
+    if shape.z_scores is not None:
+        entry.update(
+            mahalanobis=round(float(shape.mahalanobis or 0.0), 3),
+            z_scores=shape.z_scores.round(3).tolist(),
+            percentiles=shape.percentiles,
+        )
+    if 'particles' in formats:
+        entry.update(local=f'local/{name}.particles', world=f'world/{name}.particles')
+    meshes = [f'meshes/{name}.{kind}' for kind in MESH_FORMATS if kind in formats]
+    if meshes:
+        entry.update(mesh=meshes[0], meshes=meshes)
+    if 'markups' in formats:
+        entry.update(markups=f'markups/{name}.mrk.json')
+    return entry

@@ -1,0 +1,55 @@
+"""Export a trained model as a folder of data that `infer` reads and nothing can execute from.
+
+Examples:
+  python tools/export_model.py configs/massm_r18_phantom.py work_dirs/quickstart/best.pth \\
+      --out models/thorax --cfg-options data_root=work_dirs/quickstart/dataset
+  python tools/export_model.py --network models/thorax network.onnx --size 128 128 128
+
+Without CHECKPOINT the best of the config's work dir is taken.
+"""
+
+import argparse
+from pathlib import Path
+
+from massm.apis.checkpoints import find_checkpoint
+from massm.apis.config import load_config
+from massm.apis.model_directory import export_model, read_model
+from massm.apis.train import resolve_work_dir
+from massm.commands.options import add_config_options, add_trust
+from massm.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's arguments."""
+    parser.add_argument('config', type=Path, nargs='?', help='config of the training')
+    parser.add_argument('checkpoint', type=Path, nargs='?', help='weights, .pth')
+    parser.add_argument('--out', type=Path, help='folder to write')
+    parser.add_argument('--licence', default='unstated', help='of the model, for its card')
+    parser.add_argument('--data', default='unstated', help='what it was trained on, for its card')
+    parser.add_argument(
+        '--network',
+        nargs=2,
+        type=Path,
+        metavar=('MODEL', 'FILE'),
+        help="write a model directory's network alone: FILE.pt2 (torch.export) or FILE.onnx",
+    )
+    parser.add_argument('--size', type=int, nargs=3, default=(128, 128, 128), help='of its input')
+    add_config_options(parser)
+    add_trust(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Exports."""
+    if args.network is not None:
+        from massm.apis.export_network import export_network
+
+        folder, file = args.network
+        export_network(read_model(folder).build(), args.size, file)
+        print(f"{file}: HU volume of {args.size} at the model's spacing in, tensors out")
+        return
+    if args.config is None or args.out is None:
+        raise ConfigError('name a config and --out, or --network MODEL FILE; see --help')
+    config = load_config(args.config, args.cfg_options)
+    checkpoint = args.checkpoint or find_checkpoint(Path(resolve_work_dir(config, None)))
+    export_model(config, checkpoint, args.out, args.licence, args.data, args.trust_checkpoint)
+    print(f'{args.out}: use it with: massm infer --model {args.out} ct.nii.gz --out out/')

@@ -1,0 +1,141 @@
+"""A DICOM series as a volume; geometry is computed from every slice's own position."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from massm.errors import ImageError
+from massm.io.itk import LPS_TO_RAS, simpleitk
+from massm.structures import Grid
+
+POSITION, ORIENTATION, SPACING = '0020|0032', '0020|0037', '0028|0030'
+SERIES, MODALITY, DESCRIPTION = '0020|000e', '0008|0060', '0008|103e'
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """One file: ``position`` ``[3]`` of its first pixel (LPS mm), the directions of its rows and
+    columns ``[2, 3]``, pixel ``spacing`` ``[2]`` (between rows, between columns; mm)."""
+
+    path: Path
+    series: str
+    modality: str
+    description: str
+    position: np.ndarray
+    directions: np.ndarray
+    spacing: np.ndarray
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Unit vector through the slice."""
+        return np.cross(*self.directions)
+
+
+def read_series(
+    folder: Path, series: str | None = None, source: str | None = None
+) -> tuple[np.ndarray, Grid, list[str]]:
+    """Reads one series below ``folder`` as float32 HU ``[X, Y, Z]``, its grid (RAS+ mm), remarks.
+
+    A tilted gantry gives a grid whose axes are not at right angles.
+
+    Args:
+        series: UID, or the end of one, where there are several.
+        source: what to call the folder in errors.
+
+    Raises:
+        ImageError: no DICOM, several series, or slices that are missing, doubled or of unlike
+            geometry.
+    """
+    name = source or str(folder)
+    chosen = _choose(_scan(folder, name), series, name)
+    slices = sorted(chosen, key=lambda s: float(s.position @ chosen[0].normal))
+    _check_alike(slices, name)
+    step = _check_steps(slices, name)
+    sitk = simpleitk()
+    try:
+        image = sitk.ReadImage([str(s.path) for s in slices])
+    except RuntimeError as error:
+        raise ImageError(f'{name}: slices cannot be read as one volume; export again') from error
+    volume = np.ascontiguousarray(sitk.GetArrayViewFromImage(image).T, dtype=np.float32)
+    first = slices[0]
+    affine = np.eye(4)
+    affine[:3, 0] = first.directions[0] * first.spacing[1]
+    affine[:3, 1] = first.directions[1] * first.spacing[0]
+    affine[:3, 2], affine[:3, 3] = step, first.position
+    notes = [] if first.modality == 'CT' else [f'the DICOM modality is {first.modality}, not CT']
+    return volume, Grid(volume.shape, LPS_TO_RAS @ affine), notes
+
+
+def _scan(folder: Path, name: str) -> list[Slice]:
+    files = sorted(p for p in folder.rglob('*') if p.is_file() and not p.name.startswith('.'))
+    slices = [s for s in map(_read_header, files) if s is not None]
+    if not slices:
+        raise ImageError(f'{name}: no DICOM slice among {len(files)} files; check the folder')
+    return slices
+
+
+def _read_header(path: Path) -> Slice | None:
+    """``None`` where the file is no DICOM image with a place in the patient."""
+    reader = simpleitk().ImageFileReader()
+    reader.SetImageIO('GDCMImageIO')
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        text = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+        position, angles, spacing = (
+            np.array([float(v) for v in text[key].split('\\')])
+            for key in (POSITION, ORIENTATION, SPACING)
+        )
+        directions = angles.reshape(2, 3)
+    except (RuntimeError, KeyError, ValueError, UnicodeError):
+        return None
+    labels = [text.get(key, '') for key in (SERIES, MODALITY, DESCRIPTION)]
+    return Slice(path, *labels, position, directions, spacing)
+
+
+def _choose(slices: list[Slice], series: str | None, name: str) -> list[Slice]:
+    found: dict[str, list[Slice]] = {}
+    for item in slices:
+        found.setdefault(item.series, []).append(item)
+    fitting = [uid for uid in found if series is None or uid.endswith(series)]
+    if len(fitting) == 1:
+        return found[fitting[0]]
+    listed = '; '.join(
+        f'{uid} ({len(own)} slices{", " + own[0].description if own[0].description else ""})'
+        for uid, own in found.items()
+    )
+    raise ImageError(f'{name}: holds {len(found)} series, name one with --series: {listed}')
+
+
+def _check_alike(slices: list[Slice], name: str) -> None:
+    first = slices[0]
+    for item in slices[1:]:
+        same = np.allclose(item.directions, first.directions, atol=1e-3)
+        if not same or not np.allclose(item.spacing, first.spacing, rtol=1e-3):
+            raise ImageError(
+                f'{name}: {item.path.name} has another orientation or pixel size than '
+                f'{first.path.name}; keep the slices of one volume'
+            )
+
+
+def _check_steps(slices: list[Slice], name: str) -> np.ndarray:
+    """``[3]`` mm (LPS) from each slice to the next."""
+    if len(slices) < 2:
+        raise ImageError(f'{name}: holds one slice; a volume is needed')
+    steps = np.diff([s.position for s in slices], axis=0)
+    along = steps @ slices[0].normal
+    usual = float(np.median(along))
+    for i, gap in enumerate(along):
+        if gap < 0.1 * max(usual, 0.1):
+            raise ImageError(
+                f'{name}: {slices[i].path.name} and {slices[i + 1].path.name} lie at one place; '
+                'remove the duplicate'
+            )
+        if abs(gap - usual) > 0.1 * usual:
+            raise ImageError(
+                f'{name}: {gap:.2f} mm between {slices[i].path.name} and '
+                f'{slices[i + 1].path.name}, {usual:.2f} mm elsewhere: a slice is missing; '
+                'export the whole series'
+            )
+    return steps.mean(0)

@@ -1,0 +1,102 @@
+"""A CT from whatever it comes in: NIfTI, NRRD, MetaImage, a DICOM folder or zip."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from massm.errors import ImageError
+from massm.io import dicom, itk, nifti
+from massm.io.archives import unpack
+from massm.structures import Grid
+
+NIFTI_SUFFIXES = ('.nii', '.nii.gz')
+ITK_SUFFIXES = ('.nrrd', '.nhdr', '.mha', '.mhd')
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """``volume`` ``grid.shape`` float32 HU, its ``grid``, and what is odd about it."""
+
+    volume: np.ndarray
+    grid: Grid
+    warnings: tuple[str, ...] = ()
+
+
+def read_scan(path: Path, series: str | None = None) -> Scan:
+    """Reads a CT.
+
+    Args:
+        path: a file, a folder of DICOM slices or a zip of one.
+        series: which DICOM series (the UID or its end) where a folder holds several.
+
+    Raises:
+        ImageError: missing, unreadable, broken, not three-dimensional, not numbers, or constant.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if not path.exists():
+        raise ImageError(f'{path}: no such file or folder; check the path')
+    if path.is_dir():
+        volume, grid, notes = dicom.read_series(path, series)
+    elif name.endswith('.zip'):
+        with tempfile.TemporaryDirectory() as folder:
+            unpack(path, Path(folder))
+            volume, grid, notes = dicom.read_series(Path(folder), series, str(path))
+    elif name.endswith(NIFTI_SUFFIXES):
+        (volume, grid), notes = nifti.read_volume(path), []
+    elif name.endswith(ITK_SUFFIXES):
+        (volume, grid), notes = itk.read_volume(path), []
+    else:
+        known = ', '.join((*NIFTI_SUFFIXES, *ITK_SUFFIXES, '.zip'))
+        raise ImageError(f'{path}: not a kind of image known here; give {known} or a DICOM folder')
+    check_extent(path, volume, grid)
+    return Scan(volume, grid, (*notes, *odd_values(volume), *odd_geometry(grid)))
+
+
+def is_scan(path: Path) -> bool:
+    """Whether a file's name says that it is one of the images read here."""
+    return path.name.lower().endswith((*NIFTI_SUFFIXES, *ITK_SUFFIXES, '.zip'))
+
+
+def check_extent(path: Path, volume: np.ndarray, grid: Grid) -> None:
+    """Refuses what cannot be a CT volume.
+
+    Raises:
+        ImageError: constant, or smaller than 20 mm along an axis.
+    """
+    if volume.min() == volume.max():
+        raise ImageError(f'{path}: every voxel is {volume.flat[0]:g}; export the image again')
+    extent = grid.spacing * grid.shape
+    if extent.min() < 20:
+        raise ImageError(
+            f'{path}: the field of view is {" x ".join(f"{e:.1f}" for e in extent)} mm; at least '
+            '20 mm an axis are needed, check the voxel size or give the whole volume'
+        )
+
+
+def odd_values(volume: np.ndarray) -> list[str]:
+    """What does not look like Hounsfield units."""
+    low, middle, high = np.percentile(volume[::3, ::3, ::3], [1, 50, 99])
+    if low >= 0 and 800 < middle < 1300:
+        return ['values look shifted by 1024 (air at 0): apply the rescale intercept']
+    if low > -150:
+        return [
+            f'no air in the image (first percentile {low:.0f}): not in HU, or not a CT; results '
+            'are not to be trusted'
+        ]
+    if high > 5000 or low < -4000:
+        return [f'values from {low:.0f} to {high:.0f} are outside the range of HU']
+    return []
+
+
+def odd_geometry(grid: Grid) -> list[str]:
+    """What makes surfaces less sure."""
+    notes = []
+    axes = grid.affine[:3, :3] / grid.spacing
+    if np.abs(axes.T @ axes - np.eye(3)).max() > 0.01:
+        notes.append('the voxel axes are not at right angles (gantry tilt): resampled')
+    if grid.spacing.max() > 5.5:
+        notes.append(f'slices {grid.spacing.max():.1f} mm apart: small anatomies are not reliable')
+    return notes

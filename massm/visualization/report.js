@@ -1,0 +1,24 @@
+const scene = document.getElementById('scene');
+const plain = JSON.parse(document.getElementById('colors').textContent);
+const deviations = scene.data.map((trace) => trace.customdata);
+
+document.querySelectorAll('input[data-trace]').forEach((box) => {
+  box.addEventListener('change', () =>
+    Plotly.restyle(scene, { visible: box.checked }, [Number(box.dataset.trace)]));
+});
+
+document.querySelectorAll('input[name=coloring]').forEach((choice) => {
+  choice.addEventListener('change', () => {
+    const byDeviation = choice.value === 'deviation';
+    const all = scene.data.map((_, i) => i);
+    Plotly.restyle(scene, {
+      intensity: deviations.map((values) => (byDeviation ? values : null)),
+      color: plain,
+      showscale: all.map((i) => byDeviation && i === 0),
+    }, all);
+  });
+});
+
+const fit = () => Plotly.Plots.resize(scene);
+window.addEventListener('resize', fit);
+fit();

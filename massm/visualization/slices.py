@@ -1,0 +1,79 @@
+"""Three planes of a CT through given surfaces, as a PNG."""
+
+import io
+
+import matplotlib
+import numpy as np
+import trimesh
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from scipy.ndimage import map_coordinates
+
+from massm.structures import Grid, Mesh
+
+matplotlib.use('Agg')
+
+# Plane normal to an axis of patient space (RAS+), and the axes shown to the right and upwards.
+PLANES = {'axial': (2, 0, 1), 'coronal': (1, 0, 2), 'sagittal': (0, 1, 2)}
+PIXEL_MM = 1.5
+
+
+def draw_slices(volume: np.ndarray, grid: Grid, meshes: list[Mesh], colors: np.ndarray) -> bytes:
+    """PNG of the axial, coronal and sagittal plane through the middle of ``meshes`` (patient mm),
+    their outlines in ``colors`` ``[K, 3]``. As radiologists look: the patient's right (R) on the
+    left, front (A) up or on the right, head (S) up."""
+    vertices = np.concatenate([mesh.vertices for mesh in meshes])
+    middle = (vertices.min(0) + vertices.max(0)) / 2
+    corners = grid.corners_mm()
+    low, high = corners.min(0), corners.max(0)
+    figure = Figure(figsize=(12, 4.2), layout='constrained', facecolor='black')
+    for column, (name, plane) in enumerate(PLANES.items(), 1):
+        axes = figure.add_subplot(1, 3, column)
+        _plane(axes, volume, grid, middle, low, high, plane)
+        for mesh, color in zip(meshes, colors, strict=True):
+            _outline(axes, mesh, middle, plane, color)
+        _letters(axes, name, plane)
+    png = io.BytesIO()
+    figure.savefig(png, format='png', dpi=100)
+    return png.getvalue()
+
+
+def _plane(axes, volume, grid, middle, low, high, plane) -> None:
+    normal, right, up = plane
+    across = np.arange(low[right], high[right], PIXEL_MM)
+    along = np.arange(low[up], high[up], PIXEL_MM)
+    points = np.empty((len(along), len(across), 3))
+    points[..., normal] = middle[normal]
+    points[..., right], points[..., up] = np.meshgrid(across, along)
+    voxels = grid.to_voxel(points.reshape(-1, 3)).T
+    values = map_coordinates(volume, voxels, order=1, cval=-1024, prefilter=False)
+    extent = (low[right], high[right], low[up], high[up])
+    axes.imshow(
+        values.reshape(points.shape[:2]), cmap='gray', vmin=-200, vmax=350, origin='lower',
+        extent=extent, interpolation='bilinear',
+    )  # fmt: skip
+    if right == 0:
+        axes.invert_xaxis()  # radiologists see the patient's right on the left
+    axes.set_aspect('equal')
+
+
+def _outline(axes, mesh: Mesh, middle: np.ndarray, plane, color) -> None:
+    normal, right, up = plane
+    direction = np.zeros(3)
+    direction[normal] = 1
+    whole = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    lines = trimesh.intersections.mesh_plane(whole, direction, middle)
+    axes.add_collection(LineCollection(lines[:, :, [right, up]], colors=[color], linewidths=1.4))
+
+
+def _letters(axes, name: str, plane) -> None:
+    _, right, up = plane
+    sides = ('LR' if right == 0 else 'PA'), ('PA' if up == 1 else 'IS')
+    left, rightmost = (sides[0][1], sides[0][0]) if right == 0 else (sides[0][0], sides[0][1])
+    style = {'color': 'white', 'fontsize': 11, 'transform': axes.transAxes}
+    axes.text(0.01, 0.5, left, va='center', **style)
+    axes.text(0.99, 0.5, rightmost, va='center', ha='right', **style)
+    axes.text(0.5, 0.99, sides[1][1], va='top', ha='center', **style)
+    axes.text(0.5, 0.01, sides[1][0], va='bottom', ha='center', **style)
+    axes.set_title(name, color='white', fontsize=11)
+    axes.set_axis_off()
