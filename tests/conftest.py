@@ -41,7 +41,7 @@ def tiny_dataset(tiny_source, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def tiny_config(tiny_dataset):
     """The phantom config on the tiny dataset, with a network of a few channels."""
     from massm.apis.config import load_config
@@ -69,6 +69,42 @@ def tiny_config(tiny_dataset):
         )
 
     return build
+
+
+@pytest.fixture(scope='session')
+def fitted(tiny_config, tmp_path_factory):
+    """Config and work dir of a small network that knows the tiny cohort's training subjects."""
+    from massm.apis.train import train
+
+    folder = tmp_path_factory.mktemp('fitted')
+    config = tiny_config(
+        **{
+            'train_cfg.max_epochs': 60,
+            'train_cfg.val_interval': 100,
+            'param_scheduler.1.T_max': 60,
+            'default_hooks.checkpoint.save_best': None,
+            'default_hooks.checkpoint.interval': 60,
+            'model.backbone.base_channels': 16,
+            'model.neck.out_channels': 16,
+            'model.dense_head.feat_channels': 16,
+            'custom_hooks.1.end': 20,
+            'test_dataloader.dataset.split': 'train',
+        }
+    )
+    config.train_dataloader.dataset.pipeline = config.test_dataloader.dataset.pipeline
+    train(config, str(folder))
+    return config, folder
+
+
+@pytest.fixture(scope='session')
+def model_directory(fitted, tmp_path_factory) -> Path:
+    """The same network, exported."""
+    from massm.apis.model_directory import export_model
+
+    config, folder = fitted
+    out = tmp_path_factory.mktemp('exported') / 'model'
+    export_model(config, folder / 'epoch_60.pth', out, data='tiny phantom cohort')
+    return out
 
 
 @pytest.fixture

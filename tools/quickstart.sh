@@ -39,17 +39,19 @@ SHARED=(--work-dir "$WORK" --cfg-options "data_root=$DATA")
 python tools/train.py $CONFIG --resume "${SHARED[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"}
 step "6/7 test"
 python tools/test.py $CONFIG "${SHARED[@]}"
-step "7/7 inference on one CT"
+step "7/7 export, and inference on one CT"
 LAST=$(tail -n 1 "$SOURCE/meta.csv" | cut -d ';' -f 1)
 BEST=$(ls -t "$WORK"/best_*.pth | head -n 1)
-python tools/infer.py $CONFIG "$BEST" "$SOURCE/$LAST/ct.nii.gz" --out "$WORK/inferred/$LAST" \
-  --cfg-options "data_root=$DATA"
+python tools/export_model.py $CONFIG "$BEST" --out "$WORK/model" --data "synthetic thorax" \
+  --licence Apache-2.0 --cfg-options "data_root=$DATA"
+python tools/infer.py "$SOURCE/$LAST/ct.nii.gz" --model "$WORK/model" --out "$WORK/inferred" --report
 
 cat <<END
 
 Done in $SECONDS s. Where to look:
   $WORK/test/metrics.json    the table above; cases.csv has a row per case and anatomy
   $WORK/report/              box plots, best and worst case
-  $WORK/inferred/$LAST/      particles, meshes and label map of one CT
+  $WORK/model/               the model as a folder: massm infer --model $WORK/model ct.nii.gz --out out
+  $WORK/inferred/ct/         particles, meshes, label map and report.html of one CT
   tensorboard --logdir $WORK
 END

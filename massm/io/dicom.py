@@ -48,7 +48,8 @@ def read_series(
             geometry.
     """
     name = source or str(folder)
-    chosen = _choose(_scan(folder, name), series, name)
+    found, unreadable = _scan(folder, name)
+    chosen = _choose(found, series, name)
     slices = sorted(chosen, key=lambda s: float(s.position @ chosen[0].normal))
     _check_alike(slices, name)
     step = _check_steps(slices, name)
@@ -64,15 +65,26 @@ def read_series(
     affine[:3, 1] = first.directions[1] * first.spacing[0]
     affine[:3, 2], affine[:3, 3] = step, first.position
     notes = [] if first.modality == 'CT' else [f'the DICOM modality is {first.modality}, not CT']
+    if unreadable:
+        listed = ', '.join(path.name for path in unreadable[:3])
+        notes.append(f'left out, no readable slice in it: {listed} ({len(unreadable)} in all)')
     return volume, Grid(volume.shape, LPS_TO_RAS @ affine), notes
 
 
-def _scan(folder: Path, name: str) -> list[Slice]:
+def _scan(folder: Path, name: str) -> tuple[list[Slice], list[Path]]:
+    """All slices below ``folder``, and the DICOM files that are none."""
     files = sorted(p for p in folder.rglob('*') if p.is_file() and not p.name.startswith('.'))
-    slices = [s for s in map(_read_header, files) if s is not None]
+    headers = {path: _read_header(path) for path in files}
+    slices = [s for s in headers.values() if s is not None]
     if not slices:
         raise ImageError(f'{name}: no DICOM slice among {len(files)} files; check the folder')
-    return slices
+    return slices, [p for p, s in headers.items() if s is None and _is_dicom(p)]
+
+
+def _is_dicom(path: Path) -> bool:
+    """By the mark at byte 128; the index file of a medium has it too and is no image."""
+    with path.open('rb') as stream:
+        return stream.read(132)[128:] == b'DICM' and path.name != 'DICOMDIR'
 
 
 def _read_header(path: Path) -> Slice | None:

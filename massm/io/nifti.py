@@ -1,10 +1,13 @@
 """NIfTI volumes: read with their grid, checked; written in one step."""
 
+import gzip
+import math
 import zlib
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import psutil
 from nibabel.filebasedimages import ImageFileError
 
 from massm.errors import ImageError
@@ -63,8 +66,13 @@ def _read(path: Path, dtype: type) -> tuple[np.ndarray, Grid]:
         raise ImageError(f'{path}: no such file; check the path')
     try:
         image = nibabel.load(path)
+        _check_memory(path, image.shape)
         data = np.asanyarray(image.dataobj)
         affine = image.affine
+        if path.name.lower().endswith('.gz'):
+            _check_gzip(path)
+    except ImageError:
+        raise
     except (OSError, EOFError, zlib.error, ImageFileError, ValueError) as error:
         raise ImageError(
             f'{path}: cannot be read as NIfTI ({_reason(error)}); export or copy it again'
@@ -79,6 +87,23 @@ def _read(path: Path, dtype: type) -> tuple[np.ndarray, Grid]:
         return data.astype(dtype), Grid(data.shape, affine)
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from error
+
+
+def _check_gzip(path: Path) -> None:
+    """Reads to the end, where the checksum is; nibabel stops at the last voxel."""
+    with gzip.open(path) as stream:
+        while stream.read(2**22):
+            pass
+
+
+def _check_memory(path: Path, shape: tuple[int, ...]) -> None:
+    """Before a header's word is taken for it: stored and as float32, with room to resample."""
+    needed, free = 12 * math.prod(shape), psutil.virtual_memory().available
+    if needed > free:
+        raise ImageError(
+            f'{path}: {"x".join(map(str, shape))} voxels need {needed / 2**30:.0f} GiB, '
+            f'{free / 2**30:.0f} GiB are free; crop the volume, or resample it first'
+        )
 
 
 def _reason(error: Exception) -> str:

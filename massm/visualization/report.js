@@ -1,6 +1,7 @@
 const scene = document.getElementById('scene');
-const plain = JSON.parse(document.getElementById('colors').textContent);
-const deviations = scene.data.map((trace) => trace.customdata);
+const read = (id) => JSON.parse(document.getElementById(id).textContent);
+const plain = read('colors');
+const deviations = read('deviations');
 
 document.querySelectorAll('input[data-trace]').forEach((box) => {
   box.addEventListener('change', () =>

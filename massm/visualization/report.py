@@ -74,11 +74,13 @@ def _view(found: list, colors: np.ndarray) -> str:
         'shape</label></fieldset>'
     )
     plain = json.dumps([_rgb(colors[i]) for i, _ in found])
+    values = [shape.deviation_mm.round(2).tolist() for _, shape in found] if has_deviation else []
     return (
         '<h2>Surfaces</h2><div class="view">'
         f'{_plot(found, colors)}<div class="controls">{coloring if has_deviation else ""}'
         f'<fieldset><legend>Show</legend>{boxes}</fieldset></div></div>'
         f'<script type="application/json" id="colors">{plain}</script>'
+        f'<script type="application/json" id="deviations">{json.dumps(values)}</script>'
         f'<script>{(HERE / "report.js").read_text(encoding="utf-8")}</script>'
     )
 
@@ -97,7 +99,6 @@ def _plot(found: list, colors: np.ndarray) -> str:
         traces.append(
             go.Mesh3d(
                 x=x, y=y, z=z, i=a, j=b, k=c, color=_rgb(colors[i]), name=shape.anatomy,
-                customdata=None if shape.deviation_mm is None else shape.deviation_mm.round(2),
                 colorscale='RdBu', reversescale=True, cmin=-limit, cmax=limit, showscale=False,
                 colorbar={'title': {'text': 'mm from the mean'}, 'thickness': 12},
                 lighting={'ambient': 0.45, 'diffuse': 0.8, 'specular': 0.15},
@@ -116,7 +117,7 @@ def _plot(found: list, colors: np.ndarray) -> str:
             'xaxis': {**axis, 'title': {'text': 'left ↔ right'}},
             'yaxis': {**axis, 'title': {'text': 'back ↔ front'}},
             'zaxis': {**axis, 'title': {'text': 'feet ↔ head'}},
-            'camera': {'eye': {'x': 0.25, 'y': 1.5, 'z': 0.3}},
+            'camera': {'eye': {'x': 0.25, 'y': 1.7, 'z': 0.3}},
         },
     )
     return figure.to_html(

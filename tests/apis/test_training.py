@@ -103,25 +103,10 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny_dataset, tmp_pa
             assert torch.allclose(a[key], b[key], atol=1e-5, rtol=1e-3), key
 
 
-def test_the_network_overfits_a_few_subjects(tiny_config, tmp_path):
+def test_the_network_overfits_a_few_subjects(fitted):
     """Without augmentation, training error falls far below the mean shape's."""
-    config = tiny_config(
-        **{
-            'train_cfg.max_epochs': 60,
-            'train_cfg.val_interval': 100,
-            'param_scheduler.1.T_max': 60,
-            'default_hooks.checkpoint.save_best': None,
-            'default_hooks.checkpoint.interval': 60,
-            'model.backbone.base_channels': 16,
-            'model.neck.out_channels': 16,
-            'model.dense_head.feat_channels': 16,
-            'custom_hooks.1.end': 20,
-            'test_dataloader.dataset.split': 'train',
-        }
-    )
-    config.train_dataloader.dataset.pipeline = config.test_dataloader.dataset.pipeline
-    train(config, str(tmp_path))
-    metrics = run_test(config, None, str(tmp_path)).metrics['mean']
+    config, folder = fitted
+    metrics = run_test(config, None, str(folder)).metrics['mean']
     assert metrics['missed'] == 0
     assert metrics['local_rmse_mm'] < 0.7 * metrics['local_rmse_mm_mean_shape_true_center']
     assert metrics['s2s_mask_mm'] < 8
@@ -222,8 +207,9 @@ def test_inference_in_any_axis_order_gives_the_same_patient(trained, tiny_source
         path = tmp_path / f'{order}.nii.gz'
         nibabel.save(turned, path)
         out = tmp_path / order
-        command = [config, checkpoint, str(path), '--out', str(out), '--score-threshold', '0']
-        assert run_command('infer', [*command, '--cfg-options', *options]) == 0
+        command = [str(path), '--model', checkpoint, '--config', config, '--out', str(tmp_path)]
+        shown = ['--score-threshold', '0', '--cfg-options', *options]
+        assert run_command('infer', [*command, *shown]) == 0
         labels, grid = read_volume(out / 'labels.nii.gz')
         assert grid.is_close(read_volume(path)[1])
         written = json.loads((out / 'result.json').read_text())
@@ -243,7 +229,7 @@ def test_inference_in_any_axis_order_gives_the_same_patient(trained, tiny_source
 def test_a_bad_image_is_one_sentence_and_leaves_nothing(trained, tmp_path, capsys, name):
     folder, config, options = trained
     (tmp_path / 'broken.nii.gz').write_bytes(b'\x1f\x8bnonsense')
-    command = [config, str(next(folder.glob('best_*.pth'))), str(tmp_path / name)]
-    out = tmp_path / 'out'
-    assert run_command('infer', [*command, '--out', str(out), '--cfg-options', *options]) == 1
+    checkpoint, out = str(next(folder.glob('best_*.pth'))), tmp_path / 'out'
+    command = [str(tmp_path / name), '--model', checkpoint, '--config', config, '--out', str(out)]
+    assert run_command('infer', [*command, '--cfg-options', *options]) == 1
     assert name in capsys.readouterr().err and not list(out.iterdir())

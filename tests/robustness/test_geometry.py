@@ -1,0 +1,155 @@
+"""The patient stays the same however the scan is stored; files written land on the same places."""
+
+import itertools
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy.spatial.transform import Rotation
+
+from massm.apis.inferencer import MASSMInferencer
+from massm.apis.result_files import FORMATS, write_result
+from massm.datasets.resample import resample
+from massm.io.meshes import read_mesh
+from massm.io.particles import read_particles
+from massm.io.slicer import read_markups
+from massm.structures import Grid
+from tests.robustness.scans import load, reordered
+
+ORDERS = [
+    ''.join(side[choice] for side, choice in zip(axes, signs, strict=True))
+    for axes in itertools.permutations(('RL', 'AP', 'SI'))
+    for signs in itertools.product((0, 1), repeat=3)
+]
+
+
+@pytest.fixture(scope='module')
+def inferencer(model_directory):
+    return MASSMInferencer(model_directory)
+
+
+@pytest.fixture(scope='module')
+def phantom(tiny_source):
+    return load(tiny_source / 's0001/ct.nii.gz')
+
+
+def local(result):
+    return np.stack([shape.local_mm for shape in result.shapes])
+
+
+def test_48_axis_orders_show_the_same_patient(inferencer, phantom):
+    assert len(ORDERS) == 48
+    expected = local(inferencer((phantom[0], Grid(phantom[0].shape, phantom[1])))[0])
+    for codes in ORDERS:
+        data, affine = reordered(*phantom, codes)
+        found = local(inferencer((np.array(data), Grid(data.shape, affine)))[0])
+        assert np.linalg.norm(found - expected, axis=-1).mean() < 0.01, codes
+
+
+def test_an_oblique_grid_shows_the_same_patient(inferencer, phantom):
+    """What an oblique grid holds, and the same on straight axes: half a voxel on average (8 mm)."""
+    straight = Grid(phantom[0].shape, phantom[1])
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler('xyz', (8, -6, 11), degrees=True).as_matrix() * 4.0
+    size = np.array([90, 64, 84])
+    middle = straight.corners_mm().mean(0)
+    turn[:3, 3] = middle - turn[:3, :3] @ ((size - 1) / 2)
+    oblique = Grid(tuple(size), turn)
+    seen = resample(*_pair(phantom), oblique)
+    upright = oblique.working(4.0)
+    found = inferencer((seen, oblique))[0]
+    expected = inferencer((resample(seen, oblique, upright), upright))[0]
+    both = [
+        a.is_present and b.is_present for a, b in zip(found.shapes, expected.shapes, strict=True)
+    ]
+    distance = np.linalg.norm(local(found) - local(expected), axis=-1)
+    print(f'oblique: {sum(both)} anatomies, mean difference {distance[both].mean():.2f} mm')
+    assert sum(both) >= 3 and distance[both].mean() < 4.0
+
+
+def _pair(phantom):
+    return phantom[0], Grid(phantom[0].shape, phantom[1])
+
+
+@pytest.fixture(scope='module')
+def written(inferencer, phantom, tmp_path_factory):
+    """A scan in an oblique, flipped grid and all files of its result."""
+    data, affine = reordered(*phantom, 'PIL')
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler('zx', (14, 5), degrees=True).as_matrix()
+    result = inferencer((np.array(data), Grid(data.shape, turn @ affine)))[0]
+    folder = tmp_path_factory.mktemp('written') / 'scan'
+    write_result(folder, result, FORMATS)
+    return folder, result
+
+
+def test_meshes_particles_and_markups_come_back_to_a_thousandth_of_a_millimetre(written):
+    import open3d
+
+    folder, result = written
+    present = [shape for shape in result.shapes if shape.is_present]
+    assert len(present) >= 3
+    for shape in present:
+        name = shape.anatomy
+        for kind in ('ply', 'vtk'):
+            mesh = read_mesh(folder / f'meshes/{name}.{kind}')
+            assert np.abs(mesh.vertices - shape.mesh.vertices).max() < 1e-3
+        seen = open3d.io.read_triangle_mesh(str(folder / f'meshes/{name}.ply'))
+        assert np.abs(np.asarray(seen.vertices) - shape.mesh.vertices).max() < 1e-3
+        stl = read_mesh(folder / f'meshes/{name}.stl')
+        assert np.abs(stl.vertices.mean(0) - shape.mesh.vertices.mean(0)).max() < 1e-1
+        particles = read_particles(folder / f'local/{name}.particles')
+        markups = read_markups(folder / f'markups/{name}.mrk.json')
+        assert np.abs(particles - shape.local_mm).max() < 1e-3
+        assert np.abs(markups - shape.local_mm).max() < 1e-3
+
+
+def test_label_maps_lie_where_the_meshes_are_in_nibabel_and_simpleitk(written):
+    folder, result = written
+    labels = nibabel.load(folder / 'labels.nii.gz')
+    assert np.abs(labels.affine - result.grid.affine).max() < 1e-3
+    image = sitk.ReadImage(str(folder / 'labels.nii.gz'))
+    array = np.asanyarray(labels.dataobj)
+    for number, shape in enumerate(result.shapes, 1):
+        where = np.argwhere(array == number)
+        if not shape.is_present or len(where) < 20:
+            continue
+        index = where[len(where) // 2]
+        by_nibabel = nibabel.affines.apply_affine(labels.affine, index)
+        by_itk = np.array(image.TransformIndexToPhysicalPoint(index.tolist())) * (-1, -1, 1)
+        assert np.abs(by_nibabel - by_itk).max() < 1e-3
+        assert (by_nibabel > shape.mesh.vertices.min(0)).all()
+        assert (by_nibabel < shape.mesh.vertices.max(0)).all()
+    names = json.loads((folder / 'labels.json').read_text())
+    assert names['1'] == result.shapes[0].anatomy
+    table = (folder / 'labels.ctbl').read_text().splitlines()
+    assert table[2].split()[:2] == ['1', result.shapes[0].anatomy]
+
+
+def test_markups_are_lps_and_say_what_was_not_seen(written):
+    folder, result = written
+    shape = next(s for s in result.shapes if s.is_present)
+    markup = json.loads((folder / f'markups/{shape.anatomy}.mrk.json').read_text())['markups'][0]
+    assert markup['coordinateSystem'] == 'LPS'
+    first = np.array(markup['controlPoints'][0]['position'])
+    assert np.allclose(first * (-1, -1, 1), shape.local_mm[0], atol=1e-3)
+    hidden = sum('extrapolated' in c['description'] for c in markup['controlPoints'])
+    assert hidden == int((~shape.seen).sum())
+
+
+def test_a_cut_scan_is_truncated_and_its_unseen_part_marked(inferencer, model_directory, phantom):
+    data, affine = phantom
+    keen = MASSMInferencer(model_directory, score_threshold=0.0)
+    whole = inferencer(_pair(phantom))[0]
+    lung = next(s for s in whole.shapes if s.anatomy == 'lung_upper_lobe_left')
+    height = Grid(data.shape, affine).to_voxel(lung.local_mm)[:, 2].mean()
+    cut = data[:, :, : int(height)]
+    shapes = keen((cut, Grid(cut.shape, affine)))[0].shapes
+    beyond = [s for s in shapes if s.is_present and not s.seen.all()]
+    assert beyond
+    for shape in beyond:
+        outside = 1 - shape.seen.mean()
+        assert (shape.status.value == 'truncated') == (outside > 0.02)
+        assert outside <= 0.02 or 'extrapolated' in shape.reason
