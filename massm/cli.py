@@ -1,10 +1,13 @@
 """The ``massm`` console script, and the frame around every command line."""
 
 import argparse
+import ast
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from massm import __version__
 from massm.errors import MassmError
 
 COMMANDS = {
@@ -21,7 +24,7 @@ COMMANDS = {
 }
 
 
-def run_command(module: str, argv: Sequence[str] | None = None) -> int:
+def run_command(module: str, argv: Sequence[str] | None = None, program: str | None = None) -> int:
     """Parses ``argv`` for the command in ``massm.commands.MODULE`` and runs it.
 
     Returns:
@@ -29,7 +32,7 @@ def run_command(module: str, argv: Sequence[str] | None = None) -> int:
     """
     command = importlib.import_module(f'massm.commands.{module}')
     parser = argparse.ArgumentParser(
-        prog=f'{module}.py',
+        prog=program or f'{module}.py',
         description=command.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -55,10 +58,28 @@ def tool(module: str) -> None:
 
 def main() -> None:
     """``massm COMMAND ...``."""
-    parser = argparse.ArgumentParser(prog='massm', description='Anatomies, shapes, statistics.')
-    parser.add_argument('command', choices=sorted(COMMANDS))
+    parser = argparse.ArgumentParser(
+        prog='massm',
+        description='Anatomies, corresponding shapes and their statistics from CT.\n\n'
+        + _overview(),
+        epilog='massm COMMAND --help says more, with examples.',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('command', choices=COMMANDS, metavar='COMMAND')
+    parser.add_argument('--version', action='version', version=f'massm {__version__}')
     args = parser.parse_args(sys.argv[1:2])
-    sys.exit(run_command(COMMANDS[args.command], sys.argv[2:]))
+    sys.exit(run_command(COMMANDS[args.command], sys.argv[2:], f'massm {args.command}'))
+
+
+def _overview() -> str:
+    """Each command with the first sentence of its help; nothing is imported for it."""
+    folder = Path(__file__).parent / 'commands'
+    lines = []
+    for name, module in COMMANDS.items():
+        text = ast.get_docstring(ast.parse((folder / f'{module}.py').read_text(encoding='utf-8')))
+        sentence = ' '.join((text or '').split('\n\n')[0].split()).split('. ')[0].split(': ')[0]
+        lines.append(f'  {name:<11} {sentence.rstrip(".")}')
+    return '\n'.join(lines)
 
 
 def _sentence(error: Exception) -> str:

@@ -4,11 +4,12 @@ import argparse
 import importlib
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
-from massm.cli import COMMANDS
+from massm.cli import COMMANDS, run_command
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
@@ -40,6 +41,33 @@ def test_shown_commands_parse(words):
     parsed = parser.parse_args(arguments)
     config = getattr(parsed, 'config', None)
     assert config is None or config.suffix != '.py' or (ROOT / config).is_file()
+
+
+def test_the_commands_of_the_first_scan_run(
+    model_directory, fitted, tiny_source, tmp_path, monkeypatch
+):
+    """The page's own commands in the page's order; a training's config and weights are put in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'models').mkdir()
+    (tmp_path / 'models/thorax').symlink_to(model_directory)
+    (tmp_path / 'scans').mkdir()
+    for i in (1, 2):
+        shutil.copy(tiny_source / f's000{i}/ct.nii.gz', tmp_path / f'scans/p{i}.nii.gz')
+    shutil.copy(tiny_source / 's0001/ct.nii.gz', tmp_path)
+    config, folder = fitted
+    config.dump('trained.py')
+    trained = ['trained.py', str(folder / 'epoch_60.pth')]
+    text = (ROOT / 'docs/first-scan.md').read_text(encoding='utf-8')
+    blocks = ''.join(re.findall(r'```bash\n(.*?)```', text, re.S))
+    shown = [shlex.split(line) for line in blocks.splitlines()]
+    assert len(shown) >= 5
+    for words in shown:
+        if words[2].startswith('configs/') if len(words) > 2 else False:
+            words[2:3] = trained
+        assert run_command(COMMANDS[words[1]], words[2:]) == 0, words
+    assert (tmp_path / 'out/ct/report.html').is_file()
+    assert (tmp_path / 'cohort/p2/markups').is_dir()
+    assert (tmp_path / 'mine.onnx').is_file()
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda p: p.name)

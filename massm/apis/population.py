@@ -31,7 +31,7 @@ def percentile(value: float, quantiles: list[float]) -> float | None:
     if len(quantiles) < 2:
         return None
     steps = np.linspace(0, 100, len(quantiles))
-    return float(np.interp(value, quantiles, steps))
+    return round(float(np.interp(value, quantiles, steps)), 1)
 
 
 def _quantiles(values: list[float]) -> list[float]:

@@ -22,6 +22,7 @@ from massm.io.atomic import write_text
 from massm.io.particles import write_particles
 from massm.visualization.box_plots import draw_box_plots
 from massm.visualization.case_overlay import draw_case
+from massm.visualization.evaluation_page import write_evaluation_page
 
 KEYS = (
     'found',
@@ -129,6 +130,7 @@ def _write(result: TestResult, work_dir: Path, predictions: list[CasePrediction]
     draw_box_plots(result.rows, work_dir / 'report')
     for label, case in _notable(result.rows, predictions).items():
         draw_case(case, work_dir / 'report' / f'case_{label}_{case.id}.png')
+    write_evaluation_page(work_dir / 'report' / 'report.html', work_dir.name, result.metrics, SHOWN)
     print_table(result.metrics)
     print(f'cases.csv and metrics.json in {result.folder}, figures in {work_dir / "report"}')
 

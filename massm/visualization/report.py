@@ -1,6 +1,5 @@
 """A result as one HTML page that needs nothing else: no network, no other file."""
 
-import base64
 import html
 import json
 from pathlib import Path
@@ -12,6 +11,7 @@ from massm.errors import ConfigError
 from massm.io.atomic import write_text
 from massm.structures import AnatomyStatus
 from massm.visualization.colors import anatomy_colors
+from massm.visualization.page import embedded_png, html_page
 from massm.visualization.slices import draw_slices
 
 HERE = Path(__file__).parent
@@ -38,14 +38,7 @@ def write_report(path: Path, name: str, result) -> None:
         _table(result.shapes, colors),
         _footer(result),
     ]
-    page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><title>{html.escape(name)} - MASSM</title>
-<style>{(HERE / 'report.css').read_text(encoding='utf-8')}</style></head>
-<body><main>{''.join(body)}</main></body></html>
-"""
-    write_text(path, page)
+    write_text(path, html_page(name, body))
 
 
 def _warnings(result) -> str:
@@ -131,11 +124,8 @@ def _slices(result, found: list, colors: np.ndarray) -> str:
         return ''
     indices = [i for i, _ in found]
     png = draw_slices(result.volume, result.grid, [s.mesh for _, s in found], colors[indices])
-    data = base64.b64encode(png).decode()
-    return (
-        '<h2>Slices</h2><img alt="Axial, coronal and sagittal slice with the outlines of the '
-        f'anatomies" src="data:image/png;base64,{data}">'
-    )
+    words = 'Axial, coronal and sagittal slice with the outlines of the anatomies'
+    return f'<h2>Slices</h2>{embedded_png(png, words)}'
 
 
 def _table(shapes: list, colors: np.ndarray) -> str:
