@@ -71,7 +71,7 @@ setup(
     extras_require={
         'tests': requirements('tests'),
         'dev': requirements('dev'),
-        'dicom': ['SimpleITK>=2.3'],
+        'dicom': ['SimpleITK>=2.3', 'highdicom>=0.24'],
         'onnx': ['onnx>=1.16', 'onnxscript>=0.3'],
         'dask': ['distributed>=2024.1'],
     },

@@ -5,4 +5,6 @@ set -euo pipefail
 # shellcheck source=tools/environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 make_environment "[tests]"
+# The report is looked at in a real browser where one can be had.
+command -v chromium >/dev/null || ! can_apt || (need "a browser for the report's tests" chromium) || true
 python -m pytest "$@"

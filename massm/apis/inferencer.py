@@ -108,6 +108,7 @@ class MASSMInferencer(BaseInferencer):
                 'source': source,
                 'warnings': scan.warnings,
                 'volume': scan.volume,
+                'slices': scan.slices,
             }
         )
         hu = torch.as_tensor(resample(scan.volume, scan.grid, working))
@@ -151,7 +152,9 @@ class MASSMInferencer(BaseInferencer):
     def _result(self, sample: ShapeSample) -> InferenceResult:
         names = self.model.anatomies
         shapes = [self._shape(sample, k, names[k]) for k in self.chosen]
-        return InferenceResult(sample.source, sample.grid, shapes, sample.warnings, sample.volume)
+        return InferenceResult(
+            sample.source, sample.grid, shapes, sample.warnings, sample.volume, sample.slices
+        )
 
     def _shape(self, sample: ShapeSample, k: int, name: str) -> ShapeResult:
         working, grid = sample.working, sample.grid

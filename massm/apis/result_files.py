@@ -11,16 +11,18 @@ import numpy as np
 from massm.apis.results import InferenceResult, ShapeResult
 from massm.errors import ConfigError
 from massm.io.atomic import write_text
+from massm.io.dicom_seg import write_segmentation
 from massm.io.meshes import write_mesh
 from massm.io.nifti import write_volume
 from massm.io.particles import write_particles
 from massm.io.slicer import write_color_table, write_markups
 from massm.shape.surface import voxelise
+from massm.structures import Grid
 from massm.visualization.colors import anatomy_colors
 
 RESULT_FORMAT, RESULT_VERSION = 'massm-result', 2
 MESH_FORMATS = ('ply', 'stl', 'vtk')
-FORMATS = ('particles', *MESH_FORMATS, 'labels', 'markups')
+FORMATS = ('particles', *MESH_FORMATS, 'labels', 'markups', 'dicomseg')
 DEFAULT_FORMATS = ('particles', 'ply', 'labels')
 
 
@@ -46,8 +48,12 @@ def write_result(
         for shape in result.shapes:
             if shape.is_present:
                 _write_shape(temporary, shape, formats)
+        names = [shape.anatomy for shape in result.shapes]
+        labels = _labels(result) if {'labels', 'dicomseg'} & set(formats) else None
         if 'labels' in formats:
-            _write_labels(temporary, result)
+            _write_labels(temporary, labels, names, result.grid)
+        if 'dicomseg' in formats:
+            write_segmentation(temporary / 'labels.dcm', labels, names, result.slices)
         text = json.dumps(to_json(result, formats), indent=1)
         write_text(temporary / 'result.json', text + '\n')
         temporary.chmod(0o755)
@@ -88,13 +94,17 @@ def vertex_scalars(shape: ShapeResult) -> dict[str, np.ndarray]:
     return scalars
 
 
-def _write_labels(folder: Path, result: InferenceResult) -> None:
+def _labels(result: InferenceResult) -> np.ndarray:
+    """``grid.shape``: k inside the k-th anatomy's surface."""
     labels = np.zeros(result.grid.shape, dtype=np.uint8 if len(result.shapes) < 256 else np.uint16)
     for number, shape in enumerate(result.shapes, 1):
         if shape.is_present:
             labels[voxelise(shape.mesh, result.grid)] = number
-    names = [shape.anatomy for shape in result.shapes]
-    write_volume(folder / 'labels.nii.gz', labels, result.grid)
+    return labels
+
+
+def _write_labels(folder: Path, labels: np.ndarray, names: list[str], grid: Grid) -> None:
+    write_volume(folder / 'labels.nii.gz', labels, grid)
     text = json.dumps({'0': 'background', **{str(i): n for i, n in enumerate(names, 1)}}, indent=1)
     write_text(folder / 'labels.json', text + '\n')
     write_color_table(folder / 'labels.ctbl', names, anatomy_colors(len(names)))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -64,10 +65,11 @@ class ShapeResult:
 @dataclass(frozen=True, eq=False)
 class InferenceResult:
     """All anatomies of one image, in the geometry of the input file (``grid``). ``volume`` is the
-    image itself (HU, ``grid.shape``), for pictures."""
+    image itself (HU, ``grid.shape``), for pictures; ``slices`` the files of a DICOM folder."""
 
     source: str
     grid: Grid
     shapes: list[ShapeResult]
     warnings: tuple[str, ...] = ()
     volume: np.ndarray | None = None
+    slices: tuple[Path, ...] = ()

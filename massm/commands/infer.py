@@ -11,8 +11,12 @@ An image that cannot be used is told and left out; the exit code is then 1.
 """
 
 import argparse
+import json
 import sys
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -39,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--anatomies', nargs='+', help='only these')
     parser.add_argument('--formats', nargs='+', choices=FORMATS, default=DEFAULT_FORMATS)
     parser.add_argument('--report', action='store_true', help='an HTML page for each image')
+    parser.add_argument('--jobs', type=int, default=1, help='results written at a time (default 1)')
+    parser.add_argument('--json', action='store_true', help='say where the results are, as JSON')
     parser.add_argument('--device', help='cpu, cuda, ... (default: what there is)')
     parser.add_argument('--series', help='DICOM series (the end of its UID), if there are several')
     parser.add_argument(
@@ -54,26 +60,59 @@ def run(args: argparse.Namespace) -> int:
     images = inferencer._inputs_to_list(list(args.inputs))
     names = unique_names(images)
     make_writable(args.out)
-    done, failed = [], 0
-    for number, (image, name) in enumerate(zip(images, names, strict=True), 1):
-        try:
-            result = inferencer(image)[0]
-            write_result(args.out / name, result, args.formats)
-            if args.report:
-                from massm.visualization.report import write_report
-
-                write_report(args.out / name / 'report.html', name, result)
-        except (MassmError, OSError) as error:
-            failed += 1
-            print(f'error: {error}', file=sys.stderr)
+    done = []
+    for name, result in finished(inferencer, images, names, args):
+        if isinstance(result, Exception):
+            print(f'error: {result}', file=sys.stderr)
             continue
         done.append(name)
-        _show(result, f'{name} ({number} of {len(images)})')
+        if not args.json:
+            _show(result, f'{name} ({names.index(name) + 1} of {len(images)})')
     if done:
         write_summary(args.out, done)
         write_shapeworks(args.out, done)
+    if args.json:
+        folders = {name: str(args.out / name / 'result.json') for name in done}
+        print(json.dumps({'images': len(images), 'results': folders}, indent=1))
+    elif done:
         print(f'{len(done)} of {len(images)} images in {args.out}; summary.csv has a row each')
-    return int(failed > 0)
+    return int(len(done) < len(images))
+
+
+def finished(
+    inferencer: MASSMInferencer, images: list, names: list[str], args: argparse.Namespace
+) -> Iterator[tuple[str, InferenceResult | Exception]]:
+    """Each image's result once it is on disk, or why there is none. ``--jobs`` results are written
+    while the network goes on; no more are kept."""
+    waiting: deque[tuple[str, Future]] = deque()
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for image, name in zip(images, names, strict=True):
+            try:
+                result = inferencer(image)[0]
+            except (MassmError, OSError) as error:
+                yield name, error
+                continue
+            waiting.append((name, pool.submit(_write, args, name, result)))
+            if len(waiting) > args.jobs:
+                yield _outcome(*waiting.popleft())
+        while waiting:
+            yield _outcome(*waiting.popleft())
+
+
+def _write(args: argparse.Namespace, name: str, result: InferenceResult) -> InferenceResult:
+    write_result(args.out / name, result, args.formats)
+    if args.report:
+        from massm.visualization.report import write_report
+
+        write_report(args.out / name / 'report.html', name, result)
+    return replace(result, volume=None)
+
+
+def _outcome(name: str, written: Future) -> tuple[str, InferenceResult | Exception]:
+    try:
+        return name, written.result()
+    except (MassmError, OSError) as error:
+        return name, error
 
 
 def _inferencer(args: argparse.Namespace) -> MASSMInferencer:

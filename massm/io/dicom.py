@@ -34,8 +34,9 @@ class Slice:
 
 def read_series(
     folder: Path, series: str | None = None, source: str | None = None
-) -> tuple[np.ndarray, Grid, list[str]]:
-    """Reads one series below ``folder`` as float32 HU ``[X, Y, Z]``, its grid (RAS+ mm), remarks.
+) -> tuple[np.ndarray, Grid, list[str], list[Path]]:
+    """Reads one series below ``folder`` as float32 HU ``[X, Y, Z]``, its grid (RAS+ mm), remarks,
+    and the files in the order of Z.
 
     A tilted gantry gives a grid whose axes are not at right angles.
 
@@ -68,7 +69,8 @@ def read_series(
     if unreadable:
         listed = ', '.join(path.name for path in unreadable[:3])
         notes.append(f'left out, no readable slice in it: {listed} ({len(unreadable)} in all)')
-    return volume, Grid(volume.shape, LPS_TO_RAS @ affine), notes
+    grid = Grid(volume.shape, LPS_TO_RAS @ affine)
+    return volume, grid, notes, [item.path for item in slices]
 
 
 def _scan(folder: Path, name: str) -> tuple[list[Slice], list[Path]]:

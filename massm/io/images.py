@@ -17,11 +17,13 @@ ITK_SUFFIXES = ('.nrrd', '.nhdr', '.mha', '.mhd')
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """``volume`` ``grid.shape`` float32 HU, its ``grid``, and what is odd about it."""
+    """``volume`` ``grid.shape`` float32 HU, its ``grid``, and what is odd about it. ``slices``: the
+    files of a DICOM folder, in the order of the last axis."""
 
     volume: np.ndarray
     grid: Grid
     warnings: tuple[str, ...] = ()
+    slices: tuple[Path, ...] = ()
 
 
 def read_scan(path: Path, series: str | None = None) -> Scan:
@@ -38,12 +40,13 @@ def read_scan(path: Path, series: str | None = None) -> Scan:
     name = path.name.lower()
     if not path.exists():
         raise ImageError(f'{path}: no such file or folder; check the path')
+    slices: list[Path] = []
     if path.is_dir():
-        volume, grid, notes = dicom.read_series(path, series)
+        volume, grid, notes, slices = dicom.read_series(path, series)
     elif name.endswith('.zip'):
         with tempfile.TemporaryDirectory() as folder:
             unpack(path, Path(folder))
-            volume, grid, notes = dicom.read_series(Path(folder), series, str(path))
+            volume, grid, notes, _ = dicom.read_series(Path(folder), series, str(path))
     elif name.endswith(NIFTI_SUFFIXES):
         (volume, grid), notes = nifti.read_volume(path), []
     elif name.endswith(ITK_SUFFIXES):
@@ -52,7 +55,8 @@ def read_scan(path: Path, series: str | None = None) -> Scan:
         known = ', '.join((*NIFTI_SUFFIXES, *ITK_SUFFIXES, '.zip'))
         raise ImageError(f'{path}: not a kind of image known here; give {known} or a DICOM folder')
     check_extent(path, volume, grid)
-    return Scan(volume, grid, (*notes, *odd_values(volume), *odd_geometry(grid)))
+    warnings = (*notes, *odd_values(volume), *odd_geometry(grid))
+    return Scan(volume, grid, warnings, tuple(slices))
 
 
 def is_scan(path: Path) -> bool:

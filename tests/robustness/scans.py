@@ -69,6 +69,7 @@ def dicom(
             '0020|0013': str(k),
             '0020|0032': '\\'.join(f'{v:.6f}' for v in position),
             '0020|0037': '\\'.join(f'{v:.6f}' for v in (*rows, *columns)),
+            '0018|0050': f'{spacing[2]:.3f}',
             '0028|1052': '0',
             '0028|1053': '1',
         }

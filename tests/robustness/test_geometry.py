@@ -16,7 +16,7 @@ from massm.io.meshes import read_mesh
 from massm.io.particles import read_particles
 from massm.io.slicer import read_markups
 from massm.structures import Grid
-from tests.robustness.scans import load, reordered
+from tests.robustness.scans import dicom, load, reordered
 
 ORDERS = [
     ''.join(side[choice] for side, choice in zip(axes, signs, strict=True))
@@ -126,6 +126,25 @@ def test_label_maps_lie_where_the_meshes_are_in_nibabel_and_simpleitk(written):
     assert names['1'] == result.shapes[0].anatomy
     table = (folder / 'labels.ctbl').read_text().splitlines()
     assert table[2].split()[:2] == ['1', result.shapes[0].anatomy]
+
+
+def test_a_dicom_segmentation_lies_where_the_label_map_does(inferencer, phantom, tmp_path):
+    result = inferencer(dicom(tmp_path / 'series', *phantom))[0]
+    write_result(tmp_path / 'out', result, ('labels', 'dicomseg'))
+    labels = nibabel.load(tmp_path / 'out/labels.nii.gz')
+    array = np.asanyarray(labels.dataobj)
+    import highdicom
+
+    written = highdicom.seg.segread(tmp_path / 'out/labels.dcm')
+    volume = written.get_volume(combine_segments=False)
+    for number in written.segment_numbers:
+        name = written.get_segment_description(number).segment_label.replace(' ', '_')
+        label = [shape.anatomy for shape in result.shapes].index(name) + 1
+        own = nibabel.affines.apply_affine(labels.affine, np.argwhere(array == label))
+        frames = np.argwhere(volume.array[..., number - 1])
+        lps = nibabel.affines.apply_affine(volume.affine, frames)
+        assert len(own) == len(lps)
+        assert np.abs(own.mean(0) - lps.mean(0) * (-1, -1, 1)).max() < 1e-3
 
 
 def test_markups_are_lps_and_say_what_was_not_seen(written):

@@ -74,6 +74,18 @@ def test_chosen_anatomies_alone_are_reported(tiny_source, model_directory, tmp_p
     assert infer(*command, 'liver') == 1 and 'no anatomy liver' in capsys.readouterr().err
 
 
+def test_jobs_change_no_file_and_json_says_where(tiny_source, model_directory, tmp_path, capsys):
+    scans = [tiny_source / f's000{i}/ct.nii.gz' for i in range(4)]
+    for jobs in (1, 3):
+        out = tmp_path / str(jobs)
+        command = [*scans, '--model', model_directory, '--out', out, '--jobs', jobs, '--json']
+        assert infer(*command) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said['images'] == 4 and len(said['results']) == 4
+    one, three = (sorted((tmp_path / str(j)).rglob('*.particles')) for j in (1, 3))
+    assert one and [p.read_bytes() for p in one] == [p.read_bytes() for p in three]
+
+
 def test_names_of_folders_are_distinct_and_short():
     assert unique_names(['/a/x.nii.gz', '/a/y.nrrd']) == ['x', 'y']
     assert unique_names(['/a/s1/ct.nii.gz', '/a/s2/ct.nii.gz']) == ['s1_ct', 's2_ct']
@@ -111,6 +123,7 @@ def test_a_full_disk_leaves_nothing_half_written(tiny_source, model_directory, t
         assert 'No space left' in capsys.readouterr().err
         assert not list((disk / 'out').iterdir())
     finally:
+        gc.collect()  # the error's frames may still hold a file
         subprocess.run(['umount', str(disk)], check=True)
 
 
