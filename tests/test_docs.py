@@ -5,6 +5,8 @@ import importlib
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,10 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r'\]\(([^)#]+)', page.read_text(encoding='utf-8')):
         if not target.startswith('http'):
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize('script', sorted((ROOT / 'benchmarks').glob('*.py')), ids=lambda p: p.name)
+def test_benchmarks_say_what_they_measure(script):
+    command = [sys.executable, str(script), '--help']
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and 'usage' in done.stdout, done.stderr[-500:]

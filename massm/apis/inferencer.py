@@ -90,9 +90,13 @@ class MASSMInferencer(BaseInferencer):
     def _init_visualizer(self, cfg: Config) -> None:
         return None
 
+    def list_images(self, inputs: list) -> list:
+        """The single images that ``inputs`` stand for: a folder of images for those in it."""
+        return self._inputs_to_list(inputs)
+
     def stream(self, images: list) -> Iterator[InferenceResult]:
         """Results one by one: memory does not grow with their number."""
-        for image in images:
+        for image in self.list_images(images):
             yield self(image)[0]
 
     def _load(self, image: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ FLOATS_PER_VOXEL = 8
 def needed_bytes(working: Grid, model: MASSM) -> int:
     """An estimate of what inference on ``working`` takes beside the model."""
     voxels = working.shape[0] * working.shape[1] * working.shape[2]
-    channels = model.backbone.conv1.out_channels
+    channels = next(model.backbone.parameters()).shape[0]
     return int(4 * voxels * (FLOATS_PER_VOXEL + FLOATS_PER_CHANNEL * channels))
 
 

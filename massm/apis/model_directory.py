@@ -151,11 +151,6 @@ def read_model(folder: Path) -> ModelDirectory:
     return ModelDirectory(folder, Config({**top, 'model': settings}), state, models, metadata)
 
 
-def is_model_directory(path: Path) -> bool:
-    """Whether ``path`` looks like one."""
-    return Path(path).is_dir()
-
-
 def _plain(settings: Any) -> Any:
     """Settings as JSON holds them, without what names files of the training machine."""
     if isinstance(settings, dict):

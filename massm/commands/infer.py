@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Infers every image; 1 if one could not be used."""
     inferencer = _inferencer(args)
-    images = inferencer._inputs_to_list(list(args.inputs))
+    images = inferencer.list_images(list(args.inputs))
     names = unique_names(images)
     make_writable(args.out)
     done = []
