@@ -64,5 +64,5 @@ def test_training_and_particle_inference_do_without_open3d(tiny_dataset):
 
 def test_files_the_readme_names_exist():
     text = (ROOT / 'README.md').read_text()
-    for name in re.findall(r'`?(?:bash|python)? ?((?:tools|configs|docs)/[\w./]+)', text):
+    for name in re.findall(r'`?(?:bash|python)? ?((?:tools|configs|docs)/[\w./-]+)', text):
         assert (ROOT / name).exists(), name

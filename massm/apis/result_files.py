@@ -22,7 +22,9 @@ from massm.visualization.colors import anatomy_colors
 
 RESULT_FORMAT, RESULT_VERSION = 'massm-result', 2
 MESH_FORMATS = ('ply', 'stl', 'vtk')
-FORMATS = ('particles', *MESH_FORMATS, 'labels', 'markups', 'dicomseg')
+# All that need no DICOM input.
+FILE_FORMATS = ('particles', *MESH_FORMATS, 'labels', 'markups')
+FORMATS = (*FILE_FORMATS, 'dicomseg')
 DEFAULT_FORMATS = ('particles', 'ply', 'labels')
 
 

@@ -33,7 +33,7 @@ def test_the_papers_schedule_stands_in_the_config(epoch):
 
 def test_the_papers_optimiser_stands_in_the_config():
     config = Config.fromfile(ROOT / 'configs/massm_r101_totalseg.py')
-    assert config.optim_wrapper.optimizer == {'type': 'Adam', 'lr': 1e-4}
+    assert config.optim_wrapper.optimizer == {'type': 'Adam', 'lr': 1e-4, 'fused': True}
     assert config.train_cfg.max_epochs == 300
     step = config.param_scheduler[0]
     assert (step.type, step.step_size, step.gamma) == ('StepLR', 20, 0.9)

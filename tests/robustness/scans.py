@@ -1,6 +1,7 @@
 """Writes the phantom's CT in every form that scans come in, whole and broken."""
 
 import gzip
+import locale
 import zipfile
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def dicom(
 ) -> Path:
     """A series of slices along the last axis; ``shear`` mm a slice as a tilted gantry has it."""
     folder.mkdir(parents=True, exist_ok=True)
+    before = locale.setlocale(locale.LC_ALL)
     lps = LPS @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     rows, columns = lps[:3, 0] / spacing[0], lps[:3, 1] / spacing[1]
@@ -79,6 +81,7 @@ def dicom(
         writer.KeepOriginalImageUIDOn()
         writer.SetFileName(str(folder / f'{series}_{k:03d}.dcm'))
         writer.Execute(plane)
+    locale.setlocale(locale.LC_ALL, before)  # which GDCM's writer sets to C
     return folder
 
 

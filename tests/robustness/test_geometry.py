@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from massm.apis.inferencer import MASSMInferencer
-from massm.apis.result_files import FORMATS, write_result
+from massm.apis.result_files import FILE_FORMATS, write_result
 from massm.datasets.resample import resample
 from massm.io.meshes import read_mesh
 from massm.io.particles import read_particles
@@ -81,7 +81,7 @@ def written(inferencer, phantom, tmp_path_factory):
     turn[:3, :3] = Rotation.from_euler('zx', (14, 5), degrees=True).as_matrix()
     result = inferencer((np.array(data), Grid(data.shape, turn @ affine)))[0]
     folder = tmp_path_factory.mktemp('written') / 'scan'
-    write_result(folder, result, FORMATS)
+    write_result(folder, result, FILE_FORMATS)
     return folder, result
 
 

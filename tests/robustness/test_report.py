@@ -49,7 +49,7 @@ def browse(page, width):
         '--enable-unsafe-swiftshader', '--host-resolver-rules=MAP * ~NOTFOUND',
         f'--window-size={width},1200', '--virtual-time-budget=20000', '--dump-dom', f'file://{page}',
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=180).stdout
+    return subprocess.run(command, capture_output=True, encoding='utf-8', timeout=180).stdout
 
 
 @pytest.mark.parametrize('width', [1400, 500])
@@ -60,8 +60,8 @@ def test_it_loads_toggles_and_lists_every_anatomy(page, width, tmp_path):
     if CHROMIUM is None:
         pytest.skip('no chromium here: apt-get install chromium')
     path, result = page
-    text = path.read_text().replace('<head>', '<head>' + CHECK.strip(), 1)
-    (tmp_path / 'checked.html').write_text(text)
+    text = path.read_text(encoding='utf-8').replace('<head>', '<head>' + CHECK.strip(), 1)
+    (tmp_path / 'checked.html').write_text(text, encoding='utf-8')
     shown = re.search(r'<title>(.*?)</title>', browse(tmp_path / 'checked.html', width), re.S)
     seen = json.loads(html.unescape(shown.group(1)))
     found = sum(shape.is_present for shape in result.shapes)
@@ -72,7 +72,7 @@ def test_it_loads_toggles_and_lists_every_anatomy(page, width, tmp_path):
 
 
 def test_it_needs_no_other_file_and_no_network(page):
-    text = page[0].read_text()
+    text = page[0].read_text(encoding='utf-8')
     assert 'Patient &lt;1&gt; &amp; &quot;co&quot;' in text
     own = re.sub(r'<script type="text/javascript">/\*\*.*?</script>', '', text, flags=re.S)
     assert not re.search(r'<(script|img|link)[^>]+(src|href)="(?!data:)', own)
@@ -84,7 +84,7 @@ def test_warnings_come_first(tiny_source, model_directory, tmp_path):
     volume, grid = read_volume(tiny_source / 's0001/ct.nii.gz')
     result = MASSMInferencer(model_directory, score_threshold=0.0)((volume[:20], _cut(grid, 20)))[0]
     write_report(tmp_path / 'report.html', 'cut', result)
-    text = (tmp_path / 'report.html').read_text()
+    text = (tmp_path / 'report.html').read_text(encoding='utf-8')
     truncated = [s for s in result.shapes if s.status.value == 'truncated']
     assert truncated and 'Look at these first' in text
     assert text.index('Look at these first') < text.index('id="scene"')
