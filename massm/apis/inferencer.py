@@ -16,6 +16,7 @@ from massm.apis.memory import check_memory
 from massm.apis.model_directory import ModelDirectory, read_model
 from massm.apis.population import percentile
 from massm.apis.results import InferenceResult, ShapeResult
+from massm.apis.shifted_passes import SHIFTS, predict_mean
 from massm.datasets.resample import resample
 from massm.engine.checkpoint import register_safe_loader
 from massm.errors import CheckpointError, ConfigError
@@ -43,6 +44,7 @@ class MASSMInferencer(BaseInferencer):
         trust_checkpoint: see :func:`massm.engine.checkpoint.load_checkpoint`.
         anatomies: report these only; by default all.
         series: which DICOM series, where a folder holds several.
+        passes: 1 to 8 shifted passes whose mean is taken (:mod:`massm.apis.shifted_passes`).
 
     Raises:
         CheckpointError: the model is missing, untrusted, or its parts do not fit.
@@ -58,7 +60,11 @@ class MASSMInferencer(BaseInferencer):
         trust_checkpoint: bool = False,
         anatomies: list[str] | None = None,
         series: str | None = None,
+        passes: int = 1,
     ) -> None:
+        if not 1 <= passes <= len(SHIFTS):
+            raise ConfigError(f'passes must be 1 to {len(SHIFTS)}, got {passes}')
+        self.passes = passes
         register_safe_loader(trust_checkpoint)
         self.trust_checkpoint, self.series = trust_checkpoint, series
         self._directory: ModelDirectory | None = None
@@ -138,7 +144,7 @@ class MASSMInferencer(BaseInferencer):
     @torch.inference_mode()
     def forward(self, inputs: dict, **kwargs: Any) -> list[ShapeSample]:
         """Runs the network on a collated batch."""
-        return self.model.test_step(inputs)
+        return predict_mean(self.model, inputs, self.passes)
 
     def visualize(self, inputs: list, preds: Any, **kwargs: Any) -> None:
         """Nothing is drawn here; see ``massm.visualization``."""

@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--anatomies', nargs='+', help='only these')
     parser.add_argument('--formats', nargs='+', choices=FORMATS, default=DEFAULT_FORMATS)
     parser.add_argument('--report', action='store_true', help='an HTML page for each image')
+    parser.add_argument(
+        '--passes', type=int, default=1, help='mean of 1 to 8 shifted passes: slower, steadier'
+    )
     parser.add_argument('--jobs', type=int, default=1, help='results written at a time (default 1)')
     parser.add_argument('--json', action='store_true', help='say where the results are, as JSON')
     parser.add_argument('--device', help='cpu, cuda, ... (default: what there is)')
@@ -133,6 +136,7 @@ def _inferencer(args: argparse.Namespace) -> MASSMInferencer:
         args.trust_checkpoint,
         args.anatomies,
         args.series,
+        args.passes,
     )
 
 

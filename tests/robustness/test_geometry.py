@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from massm.apis.inferencer import MASSMInferencer
 from massm.apis.result_files import FILE_FORMATS, write_result
 from massm.datasets.resample import resample
+from massm.errors import ConfigError
 from massm.io.meshes import read_mesh
 from massm.io.particles import read_particles
 from massm.io.slicer import read_markups
@@ -67,6 +68,24 @@ def test_an_oblique_grid_shows_the_same_patient(inferencer, phantom):
     distance = np.linalg.norm(local(found) - local(expected), axis=-1)
     print(f'oblique: {sum(both)} anatomies, mean difference {distance[both].mean():.2f} mm')
     assert sum(both) >= 3 and distance[both].mean() < 4.0
+
+
+def test_shifted_passes_are_averaged_in_the_scans_own_voxels(model_directory, phantom):
+    """One shifted pass by hand: the scan padded at its low end, the grid moved along."""
+    one, two = (MASSMInferencer(model_directory, passes=n)(_pair(phantom))[0] for n in (1, 2))
+    data, affine = phantom
+    grid = Grid(data.shape, affine)
+    working = grid.working(8.0)
+    hu = np.pad(resample(data, grid, working), [(0, 0), (0, 0), (2, 0)], mode='edge')
+    moved = np.array(working.affine)
+    moved[:3, 3] -= 2 * moved[:3, 2]
+    shifted = MASSMInferencer(model_directory)((hu, Grid(hu.shape, moved)))[0]
+    assert np.abs((local(one) + local(shifted)) / 2 - local(two)).max() < 0.01
+
+
+def test_the_number_of_passes_is_checked(model_directory):
+    with pytest.raises(ConfigError, match='1 to 8'):
+        MASSMInferencer(model_directory, passes=9)
 
 
 def _pair(phantom):
