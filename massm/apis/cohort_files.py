@@ -16,13 +16,23 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write_summary(out: Path, names: list[str]) -> None:
-    """``summary.csv``: a row per image and anatomy, from the ``result.json`` of every folder."""
+Found = dict[str, dict[str, dict]]
+
+
+def write_cohort_files(out: Path, names: list[str]) -> None:
+    """Writes ``summary.csv`` and ``project.swproj`` from the ``result.json`` of every folder."""
+    found = {name: _anatomies(out / name) for name in names}
+    _write_summary(out, found)
+    _write_shapeworks(out, found)
+
+
+def _write_summary(out: Path, found: Found) -> None:
+    """A row per image and anatomy."""
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, extrasaction='ignore', lineterminator='\n')
     table.writeheader()
-    for name in names:
-        for anatomy, entry in _anatomies(out / name).items():
+    for name, anatomies in found.items():
+        for anatomy, entry in anatomies.items():
             scores = entry.get('z_scores', [])
             table.writerow(
                 {
@@ -36,13 +46,13 @@ def write_summary(out: Path, names: list[str]) -> None:
     write_text(out / 'summary.csv', text.getvalue())
 
 
-def write_shapeworks(out: Path, names: list[str]) -> None:
-    """``project.swproj``: every image with particles, for ShapeWorks Studio."""
+def _write_shapeworks(out: Path, found: Found) -> None:
+    """Every image with particles, for ShapeWorks Studio."""
     subjects = []
-    for name in names:
+    for name, anatomies in found.items():
         domains = {
             anatomy: _domain(out, name, entry)
-            for anatomy, entry in _anatomies(out / name).items()
+            for anatomy, entry in anatomies.items()
             if 'local' in entry and 'mesh' in entry
         }
         if domains:

@@ -25,7 +25,7 @@ from massm.registry import MODELS
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.statistics import compactness
 from massm.shape.surface_warp import SurfaceWarp
-from massm.structures import Boxes3D, Grid
+from massm.structures import Boxes3D, Grid, Mesh
 from massm.structures.shape_sample import ShapeSample
 
 LEADING_SHARE = 0.95
@@ -80,6 +80,7 @@ class MASSMInferencer(BaseInferencer):
         self.device = next(self.model.parameters()).device
         self.chosen = _chosen(self.model.anatomies, anatomies)
         self._warps: dict[int, SurfaceWarp] = {}
+        self._means: dict[int, Mesh] = {}
 
     def _init_model(self, cfg: Config, weights: str | None, device: str = 'cpu') -> Any:
         if self._directory is not None:
@@ -207,11 +208,14 @@ class MASSMInferencer(BaseInferencer):
 
     def _deviation(self, k: int, world: np.ndarray, model: PointDistributionModel) -> np.ndarray:
         """``[V]`` mm along the mean shape's normals."""
-        mean = self.model.templates.mesh(k).with_vertices(self._warp(k).apply(model.mean))
+        if k not in self._means:
+            vertices = self._warp(k).apply(model.mean)
+            self._means[k] = self.model.templates.mesh(k).with_vertices(vertices)
+        mean = self._means[k]
         moved = self._warp(k).apply(world) - mean.vertices
         return (moved * mean.vertex_normals()).sum(1)
 
-    def _percentiles(self, name: str, mesh: Any) -> dict[str, float | None] | None:
+    def _percentiles(self, name: str, mesh: Mesh) -> dict[str, float | None] | None:
         if self._directory is None:
             return None
         known = self._directory.metadata['population'][name]

@@ -84,7 +84,7 @@ def export_model(
     """
     stored = check_fits(config, str(checkpoint), trust_checkpoint)
     settings = _plain(config.model)
-    model = MODELS.build({**settings, 'template_root': None})
+    model = MODELS.build(settings)
     check_weights(model, stored, str(checkpoint))
     model.load_state_dict(stored['state_dict'])
     metrics = Path(checkpoint).parent / 'test' / 'metrics.json'

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from massm.apis.checkpoints import find_checkpoint
 from massm.apis.config import load_config
+from massm.apis.export_network import export_network
 from massm.apis.model_directory import export_model, read_model
 from massm.apis.train import resolve_work_dir
 from massm.commands.options import add_config_options, add_trust
@@ -41,8 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Exports."""
     if args.network is not None:
-        from massm.apis.export_network import export_network
-
         folder, file = args.network
         export_network(read_model(folder).build(), args.size, file)
         print(f"{file}: HU volume of {args.size} at the model's spacing in, tensors out")

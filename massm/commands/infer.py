@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from massm.apis.cohort_files import write_shapeworks, write_summary
+from massm.apis.cohort_files import write_cohort_files
 from massm.apis.config import load_config
 from massm.apis.inferencer import MASSMInferencer
 from massm.apis.result_files import DEFAULT_FORMATS, FORMATS, write_result
@@ -30,6 +30,8 @@ from massm.apis.results import InferenceResult
 from massm.apis.train import make_writable
 from massm.commands.options import add_config_options, add_trust
 from massm.errors import ConfigError, MassmError
+from massm.io.images import scan_name
+from massm.visualization.report import write_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,8 +74,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             _show(result, f'{name} ({names.index(name) + 1} of {len(images)})')
     if done:
-        write_summary(args.out, done)
-        write_shapeworks(args.out, done)
+        write_cohort_files(args.out, done)
     if args.json:
         folders = {name: str(args.out / name / 'result.json') for name in done}
         print(json.dumps({'images': len(images), 'results': folders}, indent=1))
@@ -105,8 +106,6 @@ def finished(
 def _write(args: argparse.Namespace, name: str, result: InferenceResult) -> InferenceResult:
     write_result(args.out / name, result, args.formats)
     if args.report:
-        from massm.visualization.report import write_report
-
         write_report(args.out / name / 'report.html', name, result)
     return replace(result, volume=None)
 
@@ -158,13 +157,7 @@ def unique_names(images: list[Path]) -> list[str]:
 
 def _parts(image: Path) -> list[str]:
     """The path's parts, the last without what makes it a file."""
-    parts = list(image.absolute().parts[1:])
-    name = parts[-1]
-    for suffix in ('.nii.gz', '.nii', '.nrrd', '.nhdr', '.mha', '.mhd', '.zip'):
-        if name.lower().endswith(suffix):
-            name = name[: -len(suffix)]
-            break
-    return [*parts[:-1], name or 'image']
+    return [*image.absolute().parts[1:-1], scan_name(image)]
 
 
 def _show(result: InferenceResult, title: str) -> None:

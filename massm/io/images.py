@@ -13,6 +13,7 @@ from massm.structures import Grid
 
 NIFTI_SUFFIXES = ('.nii', '.nii.gz')
 ITK_SUFFIXES = ('.nrrd', '.nhdr', '.mha', '.mhd')
+SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, '.zip')
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ def read_scan(path: Path, series: str | None = None) -> Scan:
     elif name.endswith(ITK_SUFFIXES):
         (volume, grid), notes = itk.read_volume(path), []
     else:
-        known = ', '.join((*NIFTI_SUFFIXES, *ITK_SUFFIXES, '.zip'))
+        known = ', '.join(SUFFIXES)
         raise ImageError(f'{path}: not a kind of image known here; give {known} or a DICOM folder')
     check_extent(path, volume, grid)
     warnings = (*notes, *odd_values(volume), *odd_geometry(grid))
@@ -61,7 +62,13 @@ def read_scan(path: Path, series: str | None = None) -> Scan:
 
 def is_scan(path: Path) -> bool:
     """Whether a file's name says that it is one of the images read here."""
-    return path.name.lower().endswith((*NIFTI_SUFFIXES, *ITK_SUFFIXES, '.zip'))
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def scan_name(path: Path) -> str:
+    """A scan's file or folder name without what says its kind."""
+    ending = max((s for s in SUFFIXES if path.name.lower().endswith(s)), key=len, default='')
+    return path.name[: len(path.name) - len(ending)] or 'image'
 
 
 def check_extent(path: Path, volume: np.ndarray, grid: Grid) -> None:

@@ -4,7 +4,7 @@ import html
 from pathlib import Path
 
 from massm.io.atomic import write_text
-from massm.visualization.page import embedded_png, html_page
+from massm.visualization.page import embedded_png, html_page, html_table
 
 FIGURES = {
     'rmse': 'Error of local and world particles',
@@ -30,15 +30,11 @@ def write_evaluation_page(
 
 
 def _table(metrics: dict[str, dict], columns: dict[str, str]) -> str:
-    head = ''.join(f'<th scope="col">{html.escape(c)}</th>' for c in ('anatomy', *columns.values()))
     rows = []
     for name, values in {**metrics['anatomies'], 'all': metrics['mean']}.items():
         cells = ''.join(f'<td>{_cell(values[key])}</td>' for key in columns)
         rows.append(f'<tr><td>{html.escape(name.replace("_", " "))}</td>{cells}</tr>')
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Errors"><table id="measures">'
-        f'<thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
+    return html_table(('anatomy', *columns.values()), ''.join(rows), 'Errors')
 
 
 def _cell(value: float | None) -> str:

@@ -19,6 +19,15 @@ def html_page(title: str, body: Sequence[str]) -> str:
 """
 
 
+def html_table(columns: Sequence[str], rows: str, label: str) -> str:
+    """A table that scrolls sideways on its own; ``rows`` are HTML, the rest text."""
+    head = ''.join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(label)}">'
+        f'<table id="measures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
 def embedded_png(png: bytes, words: str) -> str:
     """An image inside the page; ``words`` for those who do not see it."""
     data = base64.b64encode(png).decode()

@@ -11,7 +11,7 @@ from massm.errors import ConfigError
 from massm.io.atomic import write_text
 from massm.structures import AnatomyStatus
 from massm.visualization.colors import anatomy_colors
-from massm.visualization.page import embedded_png, html_page
+from massm.visualization.page import embedded_png, html_page, html_table
 from massm.visualization.slices import draw_slices
 
 HERE = Path(__file__).parent
@@ -129,12 +129,8 @@ def _slices(result, found: list, colors: np.ndarray) -> str:
 
 
 def _table(shapes: list, colors: np.ndarray) -> str:
-    head = ''.join(f'<th scope="col">{column}</th>' for column in COLUMNS)
     rows = ''.join(_row(shape, color) for shape, color in zip(shapes, colors, strict=True))
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Measures"><table id="measures">'
-        f'<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    return html_table(COLUMNS, rows, 'Measures')
 
 
 def _row(shape, color: np.ndarray) -> str:

@@ -13,8 +13,13 @@ from massm.structures import Grid, Mesh
 
 matplotlib.use('Agg')
 
-# Plane normal to an axis of patient space (RAS+), and the axes shown to the right and upwards.
-PLANES = {'axial': (2, 0, 1), 'coronal': (1, 0, 2), 'sagittal': (0, 1, 2)}
+# Axis of patient space (RAS+) a plane is normal to, the axes shown across and upwards; the letters
+# of its left, right, lower and upper side.
+PLANES = {
+    'axial': ((2, 0, 1), 'RLPA'),
+    'coronal': ((1, 0, 2), 'RLIS'),
+    'sagittal': ((0, 1, 2), 'PAIS'),
+}
 PIXEL_MM = 1.5
 
 
@@ -27,12 +32,12 @@ def draw_slices(volume: np.ndarray, grid: Grid, meshes: list[Mesh], colors: np.n
     corners = grid.corners_mm()
     low, high = corners.min(0), corners.max(0)
     figure = Figure(figsize=(12, 4.2), layout='constrained', facecolor='black')
-    for column, (name, plane) in enumerate(PLANES.items(), 1):
+    for column, (name, (plane, letters)) in enumerate(PLANES.items(), 1):
         axes = figure.add_subplot(1, 3, column)
         _plane(axes, volume, grid, middle, low, high, plane)
         for mesh, color in zip(meshes, colors, strict=True):
             _outline(axes, mesh, middle, plane, color)
-        _letters(axes, name, plane)
+        _letters(axes, name, letters)
     png = io.BytesIO()
     figure.savefig(png, format='png', dpi=100)
     return png.getvalue()
@@ -66,14 +71,12 @@ def _outline(axes, mesh: Mesh, middle: np.ndarray, plane, color) -> None:
     axes.add_collection(LineCollection(lines[:, :, [right, up]], colors=[color], linewidths=1.4))
 
 
-def _letters(axes, name: str, plane) -> None:
-    _, right, up = plane
-    sides = ('LR' if right == 0 else 'PA'), ('PA' if up == 1 else 'IS')
-    left, rightmost = (sides[0][1], sides[0][0]) if right == 0 else (sides[0][0], sides[0][1])
+def _letters(axes, name: str, letters: str) -> None:
+    left, right, lower, upper = letters
     style = {'color': 'white', 'fontsize': 11, 'transform': axes.transAxes}
     axes.text(0.01, 0.5, left, va='center', **style)
-    axes.text(0.99, 0.5, rightmost, va='center', ha='right', **style)
-    axes.text(0.5, 0.99, sides[1][1], va='top', ha='center', **style)
-    axes.text(0.5, 0.01, sides[1][0], va='bottom', ha='center', **style)
+    axes.text(0.99, 0.5, right, va='center', ha='right', **style)
+    axes.text(0.5, 0.99, upper, va='top', ha='center', **style)
+    axes.text(0.5, 0.01, lower, va='bottom', ha='center', **style)
     axes.set_title(name, color='white', fontsize=11)
     axes.set_axis_off()
