@@ -38,7 +38,7 @@ step "5/7 training"
 SHARED=(--work-dir "$WORK" --cfg-options "data_root=$DATA")
 python tools/train.py $CONFIG --resume "${SHARED[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"}
 step "6/7 test"
-python tools/test.py $CONFIG "${SHARED[@]}"
+python tools/test.py $CONFIG --report "${SHARED[@]}"
 step "7/7 export, and inference on one CT"
 LAST=$(tail -n 1 "$SOURCE/meta.csv" | cut -d ';' -f 1)
 BEST=$(ls -t "$WORK"/best_*.pth | head -n 1)
@@ -50,7 +50,7 @@ cat <<END
 
 Done in $SECONDS s. Where to look:
   $WORK/test/metrics.json    the table above; cases.csv has a row per case and anatomy
-  $WORK/report/              box plots, best and worst case
+  $WORK/report/report.html   box plots, heat maps, best and worst case
   $WORK/model/               the model as a folder: massm infer --model $WORK/model ct.nii.gz --out out
   $WORK/inferred/ct/         particles, meshes, label map and report.html of one CT
   tensorboard --logdir $WORK

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from massm.evaluation.summary import with_mean
+
 
 def model_card(metadata: dict[str, Any]) -> str:
     """Markdown from the contents of ``metadata.json``."""
@@ -51,7 +53,7 @@ def _accuracy(metrics: dict[str, Any] | None) -> str:
         '| anatomy | found | missed | local RMSE, mm | world RMSE, mm |',
         '| --- |' + ' --- |' * 4,
     ]
-    for name, values in {**metrics['anatomies'], 'all': metrics['mean']}.items():
+    for name, values in with_mean(metrics).items():
         cells = [values.get(key) for key in ('found', 'missed', 'local_rmse_mm', 'world_rmse_mm')]
         shown = ' | '.join('-' if c is None else f'{c:.3g}' for c in cells)
         rows.append(f'| {name} | {shown} |')

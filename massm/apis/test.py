@@ -13,16 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from massm.apis.checkpoints import check_fits, check_weights, find_checkpoint
+from massm.apis.test_report import draw_figures, write_page
 from massm.apis.train import make_writable, resolve_work_dir
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
 from massm.evaluation.prediction_store import CasePrediction, PredictionStore
-from massm.evaluation.summary import Row, by_anatomy, mean_over_anatomies, merge_rows
+from massm.evaluation.summary import Row, by_anatomy, mean_over_anatomies, merge_rows, with_mean
 from massm.io.atomic import write_text
 from massm.io.particles import write_particles
-from massm.visualization.box_plots import draw_box_plots
-from massm.visualization.case_overlay import draw_case
-from massm.visualization.evaluation_page import write_evaluation_page
 
 KEYS = (
     'found',
@@ -73,11 +71,13 @@ def test(
     work_dir: str | None = None,
     launcher: str = 'none',
     trust_checkpoint: bool = False,
+    report: bool = False,
 ) -> TestResult:
     """Tests ``checkpoint``, or the best one of the work dir, on the config's test split.
 
     Writes ``WORK_DIR/test/`` (``cases.csv``, ``metrics.json``, predicted particles) and figures to
-    ``WORK_DIR/report/``.
+    ``WORK_DIR/report/``; with ``report`` also ``report.html`` with surfaces coloured by their
+    distance to the reference.
 
     Raises:
         CheckpointError: there is none, or it belongs to another config.
@@ -98,7 +98,8 @@ def test(
     result = TestResult(summarise(rows), rows, folder / 'test')
     if is_main_process():
         stores = [m for m in metrics if isinstance(m, PredictionStore)]
-        _write(result, folder, stores[0].predictions if stores else [])
+        root = Path(runner.test_dataloader.dataset.metainfo['data_root']) if report else None
+        _write(result, folder, stores[0].predictions if stores else [], root)
     return result
 
 
@@ -114,7 +115,9 @@ def summarise(rows: list[Row]) -> dict[str, dict]:
     }
 
 
-def _write(result: TestResult, work_dir: Path, predictions: list[CasePrediction]) -> None:
+def _write(
+    result: TestResult, work_dir: Path, predictions: list[CasePrediction], root: Path | None
+) -> None:
     write_text(result.folder / 'metrics.json', json.dumps(result.metrics, indent=1) + '\n')
     columns = list(dict.fromkeys(['id', 'anatomy', 'status', 'score', *KEYS]))
     text = io.StringIO()
@@ -127,32 +130,17 @@ def _write(result: TestResult, work_dir: Path, predictions: list[CasePrediction]
             target = result.folder / 'particles' / case.id
             write_particles(target / f'{name}_local.particles', local)
             write_particles(target / f'{name}_world.particles', world)
-    draw_box_plots(result.rows, work_dir / 'report')
-    for label, case in _notable(result.rows, predictions).items():
-        draw_case(case, work_dir / 'report' / f'case_{label}_{case.id}.png')
-    write_evaluation_page(work_dir / 'report' / 'report.html', work_dir.name, result.metrics, SHOWN)
+    draw_figures(result.rows, predictions, work_dir / 'report')
+    if root is not None:
+        write_page(result.metrics, SHOWN, result.rows, predictions, root, work_dir / 'report')
     print_table(result.metrics)
     print(f'cases.csv and metrics.json in {result.folder}, figures in {work_dir / "report"}')
-
-
-def _notable(rows: list[Row], predictions: list[CasePrediction]) -> dict[str, CasePrediction]:
-    """The best and the worst case by the mean local RMSE of its anatomies."""
-    errors: dict[str, list[float]] = {}
-    for row in rows:
-        if 'local_rmse_mm' in row:
-            errors.setdefault(row['id'], []).append(row['local_rmse_mm'])
-    cases = {case.id: case for case in predictions if case.id in errors}
-    order = sorted(cases, key=lambda name: sum(errors[name]) / len(errors[name]))
-    if not order:
-        return {}
-    return {'best': cases[order[0]], 'worst': cases[order[-1]]}
 
 
 def print_table(metrics: dict[str, dict]) -> None:
     """Prints the summary; counts are totals in the last row, the rest means."""
     table = Table('anatomy', *SHOWN.values(), title='test (mm)')
-    rows = {**metrics['anatomies'], 'all': metrics['mean']}
-    for name, values in rows.items():
+    for name, values in with_mean(metrics).items():
         table.add_row(name, *(_cell(key, values[key]) for key in SHOWN), end_section=name != 'all')
     Console(width=170).print(table)
 

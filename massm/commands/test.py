@@ -1,6 +1,6 @@
 """Test a model: metrics table, cases.csv, metrics.json, predicted particles and figures.
 
-Example: python tools/test.py configs/massm_r18_phantom.py
+Example: python tools/test.py configs/massm_r18_phantom.py --report
 Without a checkpoint, the best one of the work dir is taken.
 """
 
@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument('checkpoint', nargs='?', help='default: the best of the work dir')
     parser.add_argument('--work-dir', help='where training wrote (default work_dirs/CONFIG)')
+    parser.add_argument(
+        '--report', action='store_true', help='an HTML page: errors, heat maps, surfaces to turn'
+    )
     add_launcher(parser)
     add_trust(parser)
 
@@ -25,4 +28,4 @@ def run(args: argparse.Namespace) -> None:
     """Tests."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
-    test(config, args.checkpoint, args.work_dir, args.launcher, args.trust_checkpoint)
+    test(config, args.checkpoint, args.work_dir, args.launcher, args.trust_checkpoint, args.report)

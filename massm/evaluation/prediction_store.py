@@ -15,7 +15,7 @@ from massm.structures import Grid
 @dataclass(frozen=True, eq=False)
 class CasePrediction:
     """One subject: particles ``[K, M, 3]`` (patient mm and world mm), scores ``[K]`` and the
-    threshold they must reach, the image and the reference masks."""
+    threshold they must reach, the image, the reference masks and surfaces."""
 
     id: str
     anatomies: list[str]
@@ -24,6 +24,7 @@ class CasePrediction:
     world_mm: np.ndarray
     image: Path
     masks: list[Path | None]
+    meshes: list[Path | None]
     threshold: float
 
 
@@ -48,6 +49,7 @@ class PredictionStore(BaseMetric):
                     sample['pred_world_mm'].double().cpu().numpy(),
                     sample['image'],
                     sample['mask'],
+                    sample['mesh'],
                     float(sample['score_threshold']),
                 )
             )

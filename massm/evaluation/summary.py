@@ -34,6 +34,11 @@ def mean_over_anatomies(rows: list[Row]) -> dict[str, float]:
     return result
 
 
+def with_mean(metrics: dict[str, dict]) -> dict[str, dict]:
+    """The rows of a table from the content of ``metrics.json``: each anatomy, then ``all``."""
+    return {**metrics['anatomies'], 'all': metrics['mean']}
+
+
 def _summarise(rows: list[Row]) -> dict[str, float]:
     keys = list(dict.fromkeys(key for row in rows for key in row if key not in LABELS))
     result = {}

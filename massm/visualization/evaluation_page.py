@@ -1,39 +1,68 @@
 """A test run as one HTML page: the table of errors, box plots, best and worst case."""
 
 import html
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from massm.evaluation.case_surfaces import CaseSurface
+from massm.evaluation.summary import with_mean
 from massm.io.atomic import write_text
+from massm.visualization.colors import anatomy_colors
 from massm.visualization.page import embedded_png, html_page, html_table
+from massm.visualization.scene import Surface, html_scene, label
 
 FIGURES = {
     'rmse': 'Error of local and world particles',
     'surface': 'Distance between surfaces',
-    'case_best': 'Best case',
-    'case_worst': 'Worst case',
+    'heat_maps': 'Best and worst case of each anatomy, coloured by distance to the reference',
+    'case_best': 'Best case in slices',
+    'case_worst': 'Worst case in slices',
 }
 
 
 def write_evaluation_page(
-    path: Path, title: str, metrics: dict[str, dict], columns: dict[str, str]
+    path: Path,
+    title: str,
+    metrics: dict[str, dict],
+    columns: dict[str, str],
+    cases: Mapping[str, Sequence[CaseSurface]],
 ) -> None:
     """Writes ``path`` from the figures beside it and the contents of ``metrics.json``.
 
     Args:
         columns: which measures, with their headings.
+        cases: surfaces to turn and toggle, by the heading of their case.
     """
     body = [f'<h1>{html.escape(title)}</h1>', _table(metrics, columns)]
+    names = list(metrics['anatomies'])
+    colors = dict(zip(names, anatomy_colors(len(names)), strict=True))
+    for i, (heading, surfaces) in enumerate(cases.items()):
+        body.append(f'<h2>{html.escape(heading)}</h2>{_scene(surfaces, colors, i)}')
     for stem, heading in FIGURES.items():
         for figure in sorted(path.parent.glob(f'{stem}*.png')):
             body.append(f'<h2>{heading}</h2>{embedded_png(figure.read_bytes(), heading)}')
     write_text(path, html_page(title, body))
 
 
+def _scene(surfaces: Sequence[CaseSurface], colors: dict[str, np.ndarray], number: int) -> str:
+    shown = [Surface(s.anatomy, s.mesh, colors[s.anatomy], s.distance_mm) for s in surfaces]
+    return html_scene(
+        shown,
+        'distance to the reference',
+        signed=False,
+        name=f'scene{number}',
+        by_values=True,
+        with_library=number == 0,
+    )
+
+
 def _table(metrics: dict[str, dict], columns: dict[str, str]) -> str:
     rows = []
-    for name, values in {**metrics['anatomies'], 'all': metrics['mean']}.items():
+    for name, values in with_mean(metrics).items():
         cells = ''.join(f'<td>{_cell(values[key])}</td>' for key in columns)
-        rows.append(f'<tr><td>{html.escape(name.replace("_", " "))}</td>{cells}</tr>')
+        rows.append(f'<tr><td>{label(name)}</td>{cells}</tr>')
     return html_table(('anatomy', *columns.values()), ''.join(rows), 'Errors')
 
 

@@ -17,14 +17,12 @@ from massm.shape.pdm import PointDistributionModel
 from massm.shape.surface import surface_distance
 from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Mesh
-from massm.visualization.surface_image import half_width, surface_image
+from massm.visualization.surface_image import FRONT, half_width, surface_image
 
 matplotlib.use('Agg')
 
 MODES, DEVIATIONS = 3, (-3.0, 0.0, 3.0)
 WORST = 3
-# Right and up of the picture in RAS+: the patient seen from the front.
-FRONT = np.array([[-1.0, 0, 0], [0, 0, 1]])
 
 
 def draw_quality(folder: Path, stats: dict[str, Any]) -> Path:

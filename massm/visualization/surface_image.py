@@ -8,6 +8,9 @@ from matplotlib.colors import Colormap
 from massm.structures import Mesh
 
 BACKGROUND = 1.0
+# Right and up of the picture in RAS+: the patient seen from the front, and from behind.
+FRONT = np.array([[-1.0, 0, 0], [0, 0, 1]])
+BACK = np.array([[1.0, 0, 0], [0, 0, 1]])
 
 
 def half_width(shapes: Iterable[np.ndarray], view: np.ndarray) -> float:

@@ -1,0 +1,70 @@
+"""Figures of a test run, and its page."""
+
+from pathlib import Path
+
+from massm.evaluation.case_surfaces import CaseSurface, CaseSurfaces
+from massm.evaluation.notable import BEST_AND_WORST, notable_cases, notable_shapes
+from massm.evaluation.prediction_store import CasePrediction
+from massm.evaluation.summary import Row
+from massm.visualization.box_plots import draw_box_plots
+from massm.visualization.case_overlay import draw_case
+from massm.visualization.evaluation_page import write_evaluation_page
+from massm.visualization.heat_maps import draw_heat_maps
+
+
+def draw_figures(rows: list[Row], predictions: list[CasePrediction], folder: Path) -> None:
+    """Box plots of all errors; slices of the best and the worst case."""
+    draw_box_plots(rows, folder)
+    cases = {case.id: case for case in predictions}
+    for label, name in notable_cases(rows).items():
+        if name in cases:
+            draw_case(cases[name], folder / f'case_{label}_{name}.png')
+
+
+def write_page(
+    metrics: dict[str, dict],
+    columns: dict[str, str],
+    rows: list[Row],
+    predictions: list[CasePrediction],
+    root: Path,
+    folder: Path,
+) -> Path:
+    """Writes ``heat_maps.png`` and ``report.html``, which holds all figures of ``folder``.
+
+    Args:
+        root: the dataset, whose templates are warped.
+
+    Returns:
+        The page's path.
+    """
+    surfaces = CaseSurfaces(root)
+    cases = {case.id: case for case in predictions}
+    pairs = _pairs(rows, cases, surfaces)
+    if pairs:
+        draw_heat_maps(pairs, folder / 'heat_maps.png')
+    shown = {
+        f'{label.capitalize()} case: {name}': _whole(cases[name], surfaces)
+        for label, name in notable_cases(rows).items()
+        if name in cases
+    }
+    path = folder / 'report.html'
+    title = folder.parent.name
+    write_evaluation_page(path, title, metrics, columns, {k: v for k, v in shown.items() if v})
+    return path
+
+
+def _pairs(
+    rows: list[Row], cases: dict[str, CasePrediction], surfaces: CaseSurfaces
+) -> list[tuple[CaseSurface, CaseSurface]]:
+    pairs = []
+    for anatomy, ends in notable_shapes(rows).items():
+        best, worst = (surfaces.of(cases[ends[end]], anatomy) for end in BEST_AND_WORST)
+        if best is not None and worst is not None:
+            pairs.append((best, worst))
+    return pairs
+
+
+def _whole(case: CasePrediction, surfaces: CaseSurfaces) -> list[CaseSurface]:
+    """The case's anatomies that were measured."""
+    found = (surfaces.of(case, anatomy) for anatomy in case.anatomies)
+    return [surface for surface in found if surface is not None]

@@ -1,0 +1,70 @@
+const TURN = Math.PI / 24;
+
+const turned = ({ x, y, z }, angle, lift) => {
+  const flat = Math.hypot(x, y);
+  const radius = Math.hypot(flat, z);
+  const height = Math.max(-1.5, Math.min(1.5, Math.atan2(z, flat) + lift));
+  const heading = Math.atan2(y, x) + angle;
+  return {
+    x: radius * Math.cos(height) * Math.cos(heading),
+    y: radius * Math.cos(height) * Math.sin(heading),
+    z: radius * Math.sin(height),
+  };
+};
+
+const nearer = ({ x, y, z }, factor) => ({ x: x * factor, y: y * factor, z: z * factor });
+
+const KEYS = {
+  ArrowLeft: (eye) => turned(eye, -TURN, 0),
+  ArrowRight: (eye) => turned(eye, TURN, 0),
+  ArrowUp: (eye) => turned(eye, 0, TURN),
+  ArrowDown: (eye) => turned(eye, 0, -TURN),
+  '+': (eye) => nearer(eye, 0.9),
+  '-': (eye) => nearer(eye, 1.1),
+};
+
+const START = { x: 0.25, y: 1.7, z: 0.3 };
+
+const start = (view) => {
+  const scene = document.getElementById(view.dataset.scene);
+  const data = JSON.parse(view.querySelector('script[type="application/json"]').textContent);
+
+  view.querySelectorAll('input[data-trace]').forEach((box) => {
+    box.addEventListener('change', () =>
+      Plotly.restyle(scene, { visible: box.checked }, [Number(box.dataset.trace)]));
+  });
+
+  const paint = (byValues) => {
+    const all = scene.data.map((_, i) => i);
+    Plotly.restyle(scene, {
+      intensity: data.values.map((values) => (byValues ? values : null)),
+      color: data.colors,
+      showscale: all.map((i) => byValues && i === 0),
+    }, all);
+  };
+  view.querySelectorAll('input[type=radio]').forEach((choice) => {
+    choice.addEventListener('change', () => paint(choice.value === 'values'));
+    if (choice.checked && choice.value === 'values') paint(true);
+  });
+
+  scene.tabIndex = 0;
+  scene.setAttribute('role', 'img');
+  scene.setAttribute('aria-label', 'Surfaces; arrow keys turn them, plus and minus zoom');
+  scene.addEventListener('keydown', (event) => {
+    const move = KEYS[event.key];
+    if (!move) return;
+    event.preventDefault();
+    const camera = scene.layout.scene.camera || {};
+    Plotly.relayout(scene, { 'scene.camera.eye': move(camera.eye || START) });
+  });
+
+  const fit = () => Plotly.Plots.resize(scene);
+  window.addEventListener('resize', fit);
+  fit();
+  // A narrow window shows the same width of the patient from further away.
+  const narrow = scene.clientHeight / scene.clientWidth;
+  if (narrow > 1) Plotly.relayout(scene, { 'scene.camera.eye': nearer(START, narrow) });
+};
+
+window.addEventListener('DOMContentLoaded', () =>
+  document.querySelectorAll('.view').forEach(start));
