@@ -17,11 +17,14 @@ from massm.ops import extension, roi_pool3d
 
 PACKAGES = ('massm', 'torch', 'onedl-mmengine', 'onedl-mmcv', 'monai', 'numpy', 'nibabel')
 OPTIONAL = {
-    'open3d-cpu': 'masks and surfaces of data preparation and label maps',
+    'open3d': 'masks and surfaces of data preparation and label maps',
     'SimpleITK': 'DICOM, NRRD and MetaImage',
+    'highdicom': 'DICOM segmentations',
     'plotly': 'reports',
     'onnxscript': 'ONNX export',
 }
+# Open3D without a graphics card is a distribution of its own, on Linux only.
+DISTRIBUTIONS = {'open3d': ('open3d-cpu', 'open3d')}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +89,9 @@ def _probe(device: str) -> str:
 
 
 def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    for distribution in DISTRIBUTIONS.get(name, (name,)):
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None

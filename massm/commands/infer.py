@@ -29,6 +29,7 @@ from massm.apis.result_files import DEFAULT_FORMATS, FORMATS, write_result
 from massm.apis.results import InferenceResult
 from massm.apis.train import make_writable
 from massm.commands.options import add_config_options, add_trust
+from massm.commands.progress import track
 from massm.errors import ConfigError, MassmError
 from massm.io.images import scan_name
 from massm.visualization.report import write_report
@@ -66,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
     names = unique_names(images)
     make_writable(args.out)
     done = []
-    for name, result in finished(inferencer, images, names, args):
+    results = finished(inferencer, images, names, args)
+    if len(images) > 1:
+        results = track(results, len(images), 'images', stderr=args.json)
+    for name, result in results:
         if isinstance(result, Exception):
             print(f'error: {result}', file=sys.stderr)
             continue

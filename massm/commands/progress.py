@@ -9,9 +9,13 @@ from rich.progress import track as rich_track
 T = TypeVar('T')
 
 
-def track(items: Iterable[T], total: int, label: str) -> Iterator[T]:
-    """Yields ``items``, showing a bar, or a line every tenth part where there is no terminal."""
-    console = Console()
+def track(items: Iterable[T], total: int, label: str, stderr: bool = False) -> Iterator[T]:
+    """Yields ``items``, showing a bar, or a line every tenth part where there is no terminal.
+
+    Args:
+        stderr: keep standard output clean, for a program that reads it.
+    """
+    console = Console(stderr=stderr)
     if console.is_terminal:
         yield from rich_track(items, label, total, console=console)
         return
@@ -19,4 +23,4 @@ def track(items: Iterable[T], total: int, label: str) -> Iterator[T]:
     for done, item in enumerate(items, 1):
         yield item
         if done % step == 0 or done == total:
-            print(f'{label}: {done}/{total}', flush=True)
+            print(f'{label}: {done}/{total}', file=console.file, flush=True)

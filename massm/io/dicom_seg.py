@@ -7,6 +7,7 @@ import numpy as np
 
 from massm import __version__
 from massm.errors import ConfigError, ImageError
+from massm.io.anatomy_codes import anatomy_code
 from massm.io.atomic import replacing
 
 CT_IMAGE_STORAGE = '1.2.840.10008.5.1.4.1.1.2'
@@ -92,17 +93,25 @@ def _complete(highdicom, sources: list) -> None:
 def _description(highdicom, number: int, name: str):
     from pydicom.sr.codedict import codes
 
+    keyword, side = anatomy_code(name)
     structure = codes.SCT.AnatomicalStructure
+    known = keyword in codes.SCT.dir(keyword) if keyword else False
     algorithm = highdicom.AlgorithmIdentificationSequence(
         'MASSM', codes.DCM.ArtificialIntelligence, __version__
     )
-    return highdicom.seg.SegmentDescription(
+    description = highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=name.replace('_', ' '),
         segmented_property_category=structure,
-        segmented_property_type=structure,
+        segmented_property_type=getattr(codes.SCT, keyword) if known else structure,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
         tracking_uid=highdicom.UID(),
         tracking_id=name,
     )
+    if side is not None:
+        kind = description.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [
+            highdicom.sr.CodedConcept.from_code(getattr(codes.SCT, side))
+        ]
+    return description

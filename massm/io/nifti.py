@@ -14,6 +14,9 @@ from massm.errors import ImageError
 from massm.io.atomic import replacing
 from massm.structures import Grid
 
+NIFTI = (nibabel.Nifti1Image, nibabel.Nifti2Image)
+HEADER_BYTES = 540
+
 
 def read_volume(path: Path) -> tuple[np.ndarray, Grid]:
     """Reads a CT as float32 ``[X, Y, Z]`` (HU, scale and offset applied) with its grid.
@@ -65,12 +68,7 @@ def _read(path: Path, dtype: type) -> tuple[np.ndarray, Grid]:
     if not path.is_file():
         raise ImageError(f'{path}: no such file; check the path')
     try:
-        image = nibabel.load(path)
-        _check_memory(path, image.shape)
-        data = np.asanyarray(image.dataobj)
-        affine = image.affine
-        if path.name.lower().endswith('.gz'):
-            _check_gzip(path)
+        data, affine = _content(path)
     except ImageError:
         raise
     except (OSError, EOFError, zlib.error, ImageFileError, ValueError) as error:
@@ -89,11 +87,24 @@ def _read(path: Path, dtype: type) -> tuple[np.ndarray, Grid]:
         raise ImageError(f'{path}: {error}') from error
 
 
-def _check_gzip(path: Path) -> None:
-    """Reads to the end, where the checksum is; nibabel stops at the last voxel."""
+def _content(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels, scaled, and affine."""
+    if not path.name.lower().endswith('.gz'):
+        image = nibabel.load(path)
+        _check_memory(path, image.shape)
+        return np.asanyarray(image.dataobj), image.affine
     with gzip.open(path) as stream:
+        head = stream.peek(HEADER_BYTES)
+        kinds = [k for k in NIFTI if k.header_class.may_contain_header(head)]
+        if not kinds:
+            raise ImageFileError('no NIfTI header')
+        image = kinds[0].from_stream(stream)
+        _check_memory(path, image.shape)
+        data = np.asanyarray(image.dataobj)
+        # Reads to the end, where the checksum is; nibabel stops at the last voxel.
         while stream.read(2**22):
             pass
+        return data, image.affine
 
 
 def _check_memory(path: Path, shape: tuple[int, ...]) -> None:
