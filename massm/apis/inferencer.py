@@ -17,7 +17,7 @@ from massm.apis.model_directory import ModelDirectory, read_model
 from massm.apis.population import percentile
 from massm.apis.results import InferenceResult, ShapeResult
 from massm.apis.shifted_passes import SHIFTS, predict_mean
-from massm.datasets.resample import resample
+from massm.datasets.working_volume import working_volume
 from massm.engine.checkpoint import register_safe_loader
 from massm.errors import CheckpointError, ConfigError
 from massm.io.images import Scan, is_scan, read_scan
@@ -109,8 +109,8 @@ class MASSMInferencer(BaseInferencer):
     def _load(self, image: Any) -> dict[str, Any]:
         """An image to network input on the working grid."""
         scan, source = self._scan(image)
-        working = scan.grid.working(self.model.spacing)
-        check_memory(source, working, self.model, self.device)
+        check_memory(source, scan.grid.working(self.model.spacing), self.model, self.device)
+        hu, working = working_volume(scan.volume, scan.grid, self.model.spacing)
         sample = ShapeSample(
             metainfo={
                 'image_shape': working.shape,
@@ -122,8 +122,7 @@ class MASSMInferencer(BaseInferencer):
                 'slices': scan.slices,
             }
         )
-        hu = torch.as_tensor(resample(scan.volume, scan.grid, working))
-        return {'inputs': hu[None], 'data_samples': sample}
+        return {'inputs': torch.as_tensor(hu)[None], 'data_samples': sample}
 
     def _scan(self, image: Any) -> tuple[Scan, str]:
         if isinstance(image, tuple):

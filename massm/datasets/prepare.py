@@ -17,7 +17,8 @@ from massm.datasets.manifest import (
     subject_from_json,
     subject_to_json,
 )
-from massm.datasets.resample import resample, resample_mask
+from massm.datasets.resample import resample_mask
+from massm.datasets.working_volume import working_volume
 from massm.errors import DatasetError, ImageError, MassmError
 from massm.io.meshes import write_mesh
 from massm.io.nifti import read_mask, read_volume, write_volume
@@ -25,7 +26,7 @@ from massm.io.records import fingerprint, read_record, write_record
 from massm.shape.reconstruction import largest_component, mesh_from_mask, touches_edge
 from massm.structures import AnatomyStatus, Grid
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,9 @@ def _prepare(
     folder: Path, out: Path, options: PrepareOptions, split: str
 ) -> tuple[SubjectEntry, list[str]]:
     ct, grid = read_volume(folder / 'ct.nii.gz')
-    working = grid.working(options.spacing)
     image = f'images/{folder.name}.nii'
-    hu = np.clip(np.round(resample(ct, grid, working)), -1024, 3071).astype(np.int16)
+    hu, working = working_volume(ct, grid, options.spacing)
+    hu = np.clip(np.round(hu), -1024, 3071).astype(np.int16)
     write_volume(out / image, hu, working)
     scan = Scan(folder.name, grid, working, outside_scan(hu, options.spacing))
     remarks: list[str] = []

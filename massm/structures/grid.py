@@ -6,6 +6,9 @@ import numpy as np
 
 from massm.errors import ImageError
 
+# Voxels along each side of a cell of the network's finest map.
+CELL = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -63,15 +66,24 @@ class Grid:
         """The RAS-aligned grid of isotropic ``spacing`` (mm) that covers this field of view.
 
         An oblique scan is covered by its bounding box, so that the network always sees the
-        patient in the same pose.
+        patient in the same pose. The grid begins at a multiple of :data:`CELL` voxels from the
+        patient's origin, so that wherever a scan begins, it falls on the same cells.
         """
         corners = self.corners_mm()
         low, high = corners.min(0), corners.max(0)
+        cell = CELL * spacing
+        low = np.floor(low / cell + 1e-6) * cell
         shape = np.maximum(1, np.round((high - low) / spacing)).astype(int)
-        origin = (low + high) / 2 - (shape - 1) / 2 * spacing
         affine = np.diag([spacing, spacing, spacing, 1.0])
-        affine[:3, 3] = origin
+        affine[:3, 3] = low + spacing / 2
         return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+    def cropped(self, low: np.ndarray, high: np.ndarray) -> 'Grid':
+        """The part from voxel ``low`` up to, not with, ``high``, ``[3]`` each."""
+        affine = np.array(self.affine)
+        affine[:3, 3] = self.to_patient(np.asarray(low))
+        first, second, third = (int(n) for n in np.asarray(high) - low)
+        return Grid((first, second, third), affine)
 
     def is_close(self, other: 'Grid', tolerance_mm: float = 0.01) -> bool:
         """Whether both grids have one shape and corners that agree to ``tolerance_mm``."""

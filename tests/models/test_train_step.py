@@ -85,3 +85,19 @@ def test_recomputing_activations_changes_no_gradient(step):
         model.backbone.with_checkpoint = recompute
         gradients.append(torch.autograd.grad(loss_of(model, batch), weight)[0])
     assert torch.allclose(*gradients, rtol=1e-3, atol=1e-6)
+
+
+def test_a_box_that_missed_teaches_the_particle_heads_as_the_true_one_would(step, monkeypatch):
+    """And one that hit teaches as itself."""
+    model, batch = step
+    true = torch.stack([sample.boxes for sample in batch['data_samples']])
+
+    def raw(shift, forcing):
+        moved = torch.cat([true[..., :3] + shift * true[..., 3:], true[..., 3:]], -1)
+        monkeypatch.setattr(model.dense_head, 'decode', lambda *_: (moved, moved[..., 0]))
+        model.teacher_forcing = forcing
+        losses = model.loss(batch['inputs'], batch['data_samples'])
+        return torch.stack([losses['raw/L_l'], losses['raw/L_w']])
+
+    assert torch.equal(raw(5.0, 0.0), raw(0.0, 1.0))
+    assert raw(0.4, 0.0)[0] > 1.01 * raw(0.0, 1.0)[0]

@@ -28,6 +28,20 @@ def test_working_grid_covers_the_field_of_view_and_is_ras():
     assert np.allclose(working.affine[:3, :3], 3 * np.eye(3))
 
 
+def test_working_grid_begins_at_the_same_cells_wherever_the_scan_does():
+    affine = np.diag([1.5, 1.5, 3.0, 1.0])
+    affine[:3, 3] = (-41, 7, 600)
+    whole = Grid((100, 100, 60), affine)
+    part = whole.cropped(np.array((5, 1, 7)), np.array((90, 100, 60)))
+    assert np.allclose(part.affine[:3, 3], whole.to_patient(np.array((5, 1, 7))))
+    assert part.shape == (85, 99, 53)
+    for grid in (whole, part):
+        first_face = grid.working(3.0).affine[:3, 3] - 1.5
+        assert np.allclose(first_face / 12, np.round(first_face / 12))
+    working = whole.working(3.0)
+    assert working.working(3.0).is_close(working)
+
+
 @pytest.mark.parametrize('flip', [(1, 1, 1), (-1, 1, 1), (-1, -1, 1), (1, -1, -1)])
 def test_working_grid_does_not_depend_on_axis_direction(flip):
     affine, shape = np.diag([2.0, 3.0, 4.0, 1.0]), np.array([10, 12, 14])

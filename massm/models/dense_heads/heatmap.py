@@ -44,10 +44,10 @@ def gaussian_targets(
 
     Args:
         boxes: ``[B, K, 6]`` voxels.
-        sigma_share: standard deviation over the box's radius, per axis; at least 0.6 cells.
+        sigma_share: standard deviation over the box's radius, per axis; at least one cell.
     """
     center = nearest_cell(boxes[..., :3], image_sizes, stride)
-    sigma = voxel_to_cell(sigma_share * boxes[..., 3:], stride).clamp(min=0.6)
+    sigma = voxel_to_cell(sigma_share * boxes[..., 3:], stride).clamp(min=1.0)
     target = torch.ones((), device=boxes.device)
     for axis in range(3):
         cells = torch.arange(shape[2 + axis], device=boxes.device)
