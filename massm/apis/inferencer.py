@@ -16,6 +16,7 @@ from massm.apis.memory import check_memory
 from massm.apis.model_directory import ModelDirectory, read_model
 from massm.apis.population import percentile
 from massm.apis.results import InferenceResult, ShapeResult
+from massm.apis.shape_skill import no_better_than_mean
 from massm.apis.shifted_passes import SHIFTS, predict_mean
 from massm.datasets.working_volume import working_volume
 from massm.engine.checkpoint import register_safe_loader
@@ -162,9 +163,22 @@ class MASSMInferencer(BaseInferencer):
     def _result(self, sample: ShapeSample) -> InferenceResult:
         names = self.model.anatomies
         shapes = [self._shape(sample, k, names[k]) for k in self.chosen]
+        warnings = (*sample.warnings, *self._blind(shapes))
         return InferenceResult(
-            sample.source, sample.grid, shapes, sample.warnings, sample.volume, sample.slices
+            sample.source, sample.grid, shapes, warnings, sample.volume, sample.slices
         )
+
+    def _blind(self, shapes: list[ShapeResult]) -> list[str]:
+        """A warning where shape scores would look average whatever the patient."""
+        known = self._directory.metadata['accuracy'] if self._directory else None
+        found = {shape.anatomy for shape in shapes if shape.is_present}
+        blind = [name for name in no_better_than_mean(known) if name in found]
+        if not blind:
+            return []
+        return [
+            'shape scores not to be read (in the test of this model they told no more than the '
+            f'mean shape): {", ".join(blind)}'
+        ]
 
     def _shape(self, sample: ShapeSample, k: int, name: str) -> ShapeResult:
         working, grid = sample.working, sample.grid

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from massm.apis.shape_skill import no_better_than_mean
 from massm.evaluation.summary import with_mean
+
+KEYS = ('found', 'missed', 'local_rmse_mm', 'world_rmse_mm', 'world_rmse_mm_mean_shape')
 
 
 def model_card(metadata: dict[str, Any]) -> str:
@@ -50,11 +53,17 @@ def _accuracy(metrics: dict[str, Any] | None) -> str:
     if metrics is None:
         return 'Not measured: run tools/test.py before exporting.'
     rows = [
-        '| anatomy | found | missed | local RMSE, mm | world RMSE, mm |',
-        '| --- |' + ' --- |' * 4,
+        '| anatomy | found | missed | local RMSE, mm | world RMSE, mm | of the mean shape |',
+        '| --- |' + ' --- |' * 5,
     ]
     for name, values in with_mean(metrics).items():
-        cells = [values.get(key) for key in ('found', 'missed', 'local_rmse_mm', 'world_rmse_mm')]
+        cells = [values.get(key) for key in KEYS]
         shown = ' | '.join('-' if c is None else f'{c:.3g}' for c in cells)
         rows.append(f'| {name} | {shown} |')
+    if blind := no_better_than_mean(metrics):
+        rows += [
+            '',
+            'World shapes no nearer to the truth than the mean shape, so that z-scores and '
+            f'Mahalanobis distances say nothing: {", ".join(blind)}.',
+        ]
     return '\n'.join(rows)
