@@ -26,8 +26,7 @@ def working_volume(volume: np.ndarray, grid: Grid, spacing: float) -> tuple[np.n
     whole = grid.working(spacing)
     hu = resample(volume, grid, whole)
     low, high = body_extent(hu, spacing)
-    low = np.maximum(low - 1, 0) // CELL * CELL
-    high = np.minimum(high + 1, hu.shape)
+    low = low // CELL * CELL
     return hu[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], whole.cropped(low, high)
 
 

@@ -157,8 +157,11 @@ def test_a_dicom_segmentation_lies_where_the_label_map_does(inferencer, phantom,
 
     meanings = {
         'heart_ventricle_left': 'Left ventricle',
+        'heart_ventricle_right': 'Right ventricle',
         'heart_atrium_left': 'Left atrium',
+        'heart_atrium_right': 'Right atrium',
         'lung_upper_lobe_left': 'Upper lobe of lung',
+        'lung_upper_lobe_right': 'Upper lobe of lung',
         'spleen': 'Spleen',
     }
     written = highdicom.seg.segread(tmp_path / 'out/labels.dcm')
