@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from massm.models.massm import MASSM
+from massm.structures.grid import CELL
 from massm.structures.shape_sample import ShapeSample
 
 # Voxels along each axis, half a cell at most; the first pass is not shifted.
-SHIFTS = tuple(product((0, 2), repeat=3))
+SHIFTS = tuple(product((0, CELL // 2), repeat=3))
 
 
 def predict_mean(model: MASSM, inputs: dict[str, Any], passes: int) -> list[ShapeSample]:

@@ -15,10 +15,8 @@ from massm.visualization.heat_maps import draw_heat_maps
 def draw_figures(rows: list[Row], predictions: list[CasePrediction], folder: Path) -> None:
     """Box plots of all errors; slices of the best and the worst case."""
     draw_box_plots(rows, folder)
-    cases = {case.id: case for case in predictions}
-    for label, name in notable_cases(rows).items():
-        if name in cases:
-            draw_case(cases[name], folder / f'case_{label}_{name}.png')
+    for label, case in _best_and_worst(rows, predictions).items():
+        draw_case(case, folder / f'case_{label}_{case.id}.png')
 
 
 def write_page(
@@ -43,14 +41,20 @@ def write_page(
     if pairs:
         draw_heat_maps(pairs, folder / 'heat_maps.png')
     shown = {
-        f'{label.capitalize()} case: {name}': _whole(cases[name], surfaces)
-        for label, name in notable_cases(rows).items()
-        if name in cases
+        f'{label.capitalize()} case: {case.id}': _whole(case, surfaces)
+        for label, case in _best_and_worst(rows, predictions).items()
     }
     path = folder / 'report.html'
     title = folder.parent.name
     write_evaluation_page(path, title, metrics, columns, {k: v for k, v in shown.items() if v})
     return path
+
+
+def _best_and_worst(
+    rows: list[Row], predictions: list[CasePrediction]
+) -> dict[str, CasePrediction]:
+    cases = {case.id: case for case in predictions}
+    return {label: cases[name] for label, name in notable_cases(rows).items() if name in cases}
 
 
 def _pairs(

@@ -26,7 +26,7 @@ class CaseSurface:
 
 
 class CaseSurfaces:
-    """Warps the dataset's templates to predicted particles.
+    """Warps the dataset's templates to predicted particles; each surface is made once.
 
     Args:
         root: the dataset.
@@ -34,9 +34,16 @@ class CaseSurfaces:
 
     def __init__(self, root: Path) -> None:
         self._template = cache(lambda name, count: _load(root, name, count))
+        self._made: dict[tuple[str, str], CaseSurface | None] = {}
 
     def of(self, case: CasePrediction, anatomy: str) -> CaseSurface | None:
         """None where the subject has no whole ``anatomy``."""
+        key = (case.id, anatomy)
+        if key not in self._made:
+            self._made[key] = self._make(case, anatomy)
+        return self._made[key]
+
+    def _make(self, case: CasePrediction, anatomy: str) -> CaseSurface | None:
         k = case.anatomies.index(anatomy)
         reference = case.meshes[k]
         if reference is None:

@@ -53,7 +53,7 @@ def detection_rows(sample: dict, threshold: float) -> list[Row]:
     predicted, true = Boxes3D(sample['pred_boxes'].cpu()), Boxes3D(sample['boxes'].cpu())
     overlap = predicted.iou(true)
     offset = (predicted.center - true.center).abs()
-    within = (offset <= true.radius).all(-1)
+    within = true.holds(predicted.center)
     rows = []
     for k, anatomy in enumerate(sample['anatomies']):
         status = AnatomyStatus(sample['status'][k])

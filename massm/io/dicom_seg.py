@@ -95,7 +95,7 @@ def _description(highdicom, number: int, name: str):
 
     keyword, side = anatomy_code(name)
     structure = codes.SCT.AnatomicalStructure
-    known = keyword in codes.SCT.dir(keyword) if keyword else False
+    kind = getattr(codes.SCT, keyword, structure) if keyword else structure
     algorithm = highdicom.AlgorithmIdentificationSequence(
         'MASSM', codes.DCM.ArtificialIntelligence, __version__
     )
@@ -103,15 +103,15 @@ def _description(highdicom, number: int, name: str):
         segment_number=number,
         segment_label=name.replace('_', ' '),
         segmented_property_category=structure,
-        segmented_property_type=getattr(codes.SCT, keyword) if known else structure,
+        segmented_property_type=kind,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
         tracking_uid=highdicom.UID(),
         tracking_id=name,
     )
     if side is not None:
-        kind = description.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [
+        item = description.SegmentedPropertyTypeCodeSequence[0]
+        item.SegmentedPropertyTypeModifierCodeSequence = [
             highdicom.sr.CodedConcept.from_code(getattr(codes.SCT, side))
         ]
     return description

@@ -13,6 +13,7 @@ from massm.errors import ConfigError
 from massm.models.losses.reduce import mean_over_processes
 from massm.models.template_bank import TemplateBank
 from massm.registry import MODELS
+from massm.structures import Boxes3D
 from massm.structures.shape_sample import ShapeSample
 
 # From which score an anatomy is there, until validation says better.
@@ -171,7 +172,8 @@ class MASSM(BaseModel):
         boxes, _ = self.dense_head.decode(maps, sizes)
         # A box that missed teaches the local head nothing: it gets the true one.
         forced = truth.forcing_draw < self.teacher_forcing
-        forced = (forced | ~is_hit(boxes, truth.boxes)) & truth.has_shape
+        hit = Boxes3D(truth.boxes).holds(boxes[..., :3], share=0.5)
+        forced = (forced | ~hit) & truth.has_shape
         boxes = torch.where(forced[..., None], truth.boxes, boxes.detach())
         rounds = self._local(pyramid, boxes)
         per_round = [self.local_head.loss(r, truth.local_vox, truth.has_shape) for r in rounds]
@@ -197,12 +199,6 @@ class MASSM(BaseModel):
         features = self.roi_extractor(pyramid, boxes)
         local = self.local_head(features, boxes, self.templates.local_vox)
         return [local, *(self.refine_head(pyramid, local) if self.refine_head else [])]
-
-
-def is_hit(boxes: Tensor, true_boxes: Tensor) -> Tensor:
-    """``[...]``: whether the centre of ``[..., 6]`` lies in the middle half of the true box."""
-    offset = (boxes[..., :3] - true_boxes[..., :3]).abs()
-    return (offset <= 0.5 * true_boxes[..., 3:]).all(-1)
 
 
 def image_sizes(inputs: Tensor, data_samples: list[ShapeSample] | None) -> Tensor:

@@ -37,6 +37,11 @@ class Boxes3D:
         """``[..., 3]``, voxels."""
         return self.tensor[..., 3:]
 
+    def holds(self, points_vox: Tensor, share: float = 1.0) -> Tensor:
+        """``[...]``: whether each of ``[..., 3]`` points lies in the middle ``share`` of its box
+        along every axis."""
+        return ((points_vox - self.center).abs() <= share * self.radius).all(-1)
+
     def corners(self) -> Tensor:
         """``[..., 6]``: low corner (x, y, z) and high corner (x, y, z), voxels."""
         return torch.cat([self.center - self.radius, self.center + self.radius], -1)

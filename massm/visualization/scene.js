@@ -12,18 +12,16 @@ const turned = ({ x, y, z }, angle, lift) => {
   };
 };
 
-const nearer = ({ x, y, z }, factor) => ({ x: x * factor, y: y * factor, z: z * factor });
+const scaled = ({ x, y, z }, factor) => ({ x: x * factor, y: y * factor, z: z * factor });
 
 const KEYS = {
   ArrowLeft: (eye) => turned(eye, -TURN, 0),
   ArrowRight: (eye) => turned(eye, TURN, 0),
   ArrowUp: (eye) => turned(eye, 0, TURN),
   ArrowDown: (eye) => turned(eye, 0, -TURN),
-  '+': (eye) => nearer(eye, 0.9),
-  '-': (eye) => nearer(eye, 1.1),
+  '+': (eye) => scaled(eye, 0.9),
+  '-': (eye) => scaled(eye, 1.1),
 };
-
-const START = { x: 0.25, y: 1.7, z: 0.3 };
 
 const start = (view) => {
   const scene = document.getElementById(view.dataset.scene);
@@ -54,8 +52,7 @@ const start = (view) => {
     const move = KEYS[event.key];
     if (!move) return;
     event.preventDefault();
-    const camera = scene.layout.scene.camera || {};
-    Plotly.relayout(scene, { 'scene.camera.eye': move(camera.eye || START) });
+    Plotly.relayout(scene, { 'scene.camera.eye': move(scene.layout.scene.camera.eye) });
   });
 
   const fit = () => Plotly.Plots.resize(scene);
@@ -63,7 +60,8 @@ const start = (view) => {
   fit();
   // A narrow window shows the same width of the patient from further away.
   const narrow = scene.clientHeight / scene.clientWidth;
-  if (narrow > 1) Plotly.relayout(scene, { 'scene.camera.eye': nearer(START, narrow) });
+  const { eye } = scene.layout.scene.camera;
+  if (narrow > 1) Plotly.relayout(scene, { 'scene.camera.eye': scaled(eye, narrow) });
 };
 
 window.addEventListener('DOMContentLoaded', () =>
