@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.spatial.transform import Rotation
 
-from massm.apis.inferencer import MASSMInferencer
-from massm.datasets.resample import AIR_HU, resample
+from massm.cohort.resample import AIR_HU, resample
+from massm.inference.inferencer import MASSMInferencer
 from massm.io.images import read_scan
 from massm.structures import Grid
 

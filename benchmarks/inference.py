@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from massm.apis.config import load_config
-from massm.apis.inferencer import MASSMInferencer
-from massm.apis.result_files import write_result
+from massm.inference.inferencer import MASSMInferencer
+from massm.inference.result_files import write_result
 from massm.io.nifti import write_volume
 from massm.registry import MODELS
 from massm.structures import Grid

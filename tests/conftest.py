@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from massm.cli import run_command
-from massm.datasets.phantom.anatomy import ANATOMIES
+from massm.phantom.anatomy import ANATOMIES
 from massm.structures import Mesh
 
 torch.set_num_threads(2)
@@ -62,7 +62,7 @@ def tiny_config(tiny_dataset):
                 'val_dataloader.num_workers': 0,
                 'val_dataloader.persistent_workers': False,
                 'test_dataloader.num_workers': 0,
-                'custom_hooks.2.steps': 20,
+                'custom_hooks.CVAEPretrainHook.steps': 20,
                 'log_level': 'WARNING',
                 **options,
             },
@@ -87,7 +87,7 @@ def fitted(tiny_config, tmp_path_factory):
             'model.backbone.base_channels': 16,
             'model.neck.out_channels': 16,
             'model.dense_head.feat_channels': 16,
-            'custom_hooks.1.end': 20,
+            'custom_hooks.TeacherForcingHook.end': 20,
             'test_dataloader.dataset.split': 'train',
         }
     )
@@ -99,7 +99,7 @@ def fitted(tiny_config, tmp_path_factory):
 @pytest.fixture(scope='session')
 def model_directory(fitted, tmp_path_factory) -> Path:
     """The same network, exported."""
-    from massm.apis.model_directory import export_model
+    from massm.inference.model_directory import export_model
 
     config, folder = fitted
     out = tmp_path_factory.mktemp('exported') / 'model'

@@ -54,7 +54,7 @@ def test_every_tool_has_help(name):
 def test_training_and_particle_inference_do_without_open3d(tiny_dataset):
     code = (
         'import sys; sys.modules["open3d"] = None\n'
-        'import massm.apis.train, massm.apis.inferencer, massm.datasets\n'
+        'import massm.apis.train, massm.inference.inferencer, massm.datasets\n'
         'from pathlib import Path\n'
         'from massm.models.template_bank import TemplateBank\n'
         f'TemplateBank(1, 64, 8.0).read(Path({str(tiny_dataset)!r}), ["spleen"])'

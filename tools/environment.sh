@@ -62,12 +62,13 @@ make_environment() {
   record="$(python -c 'import sys; print(sys.prefix)')/.massm-installed"
   if ! grep -qxF "$stamp" "$record" 2>/dev/null || ! python -c 'import massm' 2>/dev/null; then
     echo "installing packages (first run: a few minutes)"
-    # First what the package needs, torch among it: the compiled operators are built against it.
+    # First everything, each package built by itself: next to torch, mmcv would compile all of its
+    # operators (minutes; none is used here). Then ours again, whose operators do need torch.
     local pip=(python -m pip install -q --disable-pip-version-check -c requirements/constraints.txt)
-    "${pip[@]}" setuptools wheel ninja torch \
+    "${pip[@]}" setuptools wheel ninja torch && "${pip[@]}" -e ".$1" \
       || fail "pip could not install the packages; the lines above say why"
-    "${pip[@]}" --no-build-isolation -e ".$1" \
-      || fail "pip could not install the packages; the lines above say why"
+    "${pip[@]}" --no-build-isolation --no-deps -e . \
+      || fail "pip could not build massm; the lines above say why"
     echo "$stamp" >>"$record"
   fi
 }

@@ -14,8 +14,10 @@ SHARED = ('anatomies', 'num_particles', 'spacing')
 def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
     """Reads a config file, applies ``--cfg-options`` and resolves it.
 
+    An option names a hook by its type, ``custom_hooks.CVAEPretrainHook.steps=500``.
+
     Raises:
-        ConfigError: the file is missing, is not a config, or lacks a shared setting.
+        ConfigError: the file is missing, is not a config, lacks a shared setting or a named hook.
     """
     if not Path(path).is_file():
         raise ConfigError(f'{path}: no such config; see configs/ for what there is')
@@ -26,8 +28,17 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     except (SyntaxError, OSError, KeyError, TypeError, NameError, AttributeError) as error:
         raise ConfigError(f'{path}: cannot be read ({type(error).__name__}: {error})') from error
     if options:
-        config.merge_from_dict(options)
+        config.merge_from_dict(_hooks_by_index(config, options))
     return resolve(config, str(path))
+
+
+def hook_named(config: Config, kind: str) -> dict:
+    """The settings of the custom hook of type ``kind``.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return config.custom_hooks[_hook_index(config, kind)]
 
 
 def resolve(config: Config, name: str = 'config') -> Config:
@@ -49,3 +60,23 @@ def resolve(config: Config, name: str = 'config') -> Config:
         if config.get(loader):
             config[loader].dataset.update(shared, data_root=config.data_root)
     return config
+
+
+def _hook_index(config: Config, kind: str) -> int:
+    kinds = [hook['type'] for hook in config.get('custom_hooks', [])]
+    if kind not in kinds:
+        raise ConfigError(f'custom_hooks: no {kind}; there are {", ".join(kinds) or "none"}')
+    return kinds.index(kind)
+
+
+def _hooks_by_index(config: Config, options: dict[str, Any]) -> dict[str, Any]:
+    """``options`` with hooks' types replaced by their places in the list, as mmengine wants it."""
+
+    def indexed(key: str) -> str:
+        first, _, rest = key.partition('.')
+        kind, _, tail = rest.partition('.')
+        if first != 'custom_hooks' or not kind or kind.isdigit():
+            return key
+        return f'{first}.{_hook_index(config, kind)}.{tail}'
+
+    return {indexed(key): value for key, value in options.items()}

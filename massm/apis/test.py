@@ -17,7 +17,8 @@ from massm.apis.test_report import draw_figures, write_page
 from massm.apis.train import make_writable, resolve_work_dir
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
-from massm.evaluation.prediction_store import CasePrediction, PredictionStore
+from massm.engine.hooks import PredictionHook
+from massm.evaluation.case_prediction import CasePrediction
 from massm.evaluation.summary import Row, by_anatomy, mean_over_anatomies, merge_rows, with_mean
 from massm.io.atomic import write_text
 from massm.io.particles import write_particles
@@ -91,15 +92,16 @@ def test(
     stored = check_fits(config, config.load_from, trust_checkpoint)
     runner = Runner.from_cfg(config)
     check_weights(unwrapped(runner.model), stored, config.load_from)
+    keeper = PredictionHook()
+    runner.register_hook(keeper)
     runner.test()
     metrics = runner.test_evaluator.metrics
     rows = merge_rows(*(m.rows for m in metrics if hasattr(m, 'rows')))
     folder = Path(config.work_dir)
     result = TestResult(summarise(rows), rows, folder / 'test')
     if is_main_process():
-        stores = [m for m in metrics if isinstance(m, PredictionStore)]
         root = Path(runner.test_dataloader.dataset.metainfo['data_root']) if report else None
-        _write(result, folder, stores[0].predictions if stores else [], root)
+        _write(result, folder, keeper.predictions, root)
     return result
 
 

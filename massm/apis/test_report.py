@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from massm.evaluation.case_prediction import CasePrediction
 from massm.evaluation.case_surfaces import CaseSurface, CaseSurfaces
 from massm.evaluation.notable import BEST_AND_WORST, notable_cases, notable_shapes
-from massm.evaluation.prediction_store import CasePrediction
 from massm.evaluation.summary import Row
 from massm.visualization.box_plots import draw_box_plots
 from massm.visualization.case_overlay import draw_case

@@ -17,16 +17,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from massm.commands.tasks import task_runner
-from massm.datasets.correspondences import enter_shapes, shape_sources, shapes_folder
-from massm.datasets.manifest import load_manifest
-from massm.datasets.shape_folder import (
+from massm.cohort.correspondences import enter_shapes, shape_sources, shapes_folder
+from massm.cohort.manifest import load_manifest
+from massm.cohort.shape_folder import (
     RegisteredShape,
     load_model,
     register_shapes,
 )
-from massm.datasets.shape_summary import write_summary
-from massm.datasets.surface_cohort import ShapeSource, landmark_file
+from massm.cohort.shape_summary import write_summary
+from massm.cohort.surface_cohort import ShapeSource, landmark_file
+from massm.commands.tasks import task_runner
 from massm.errors import ConfigError, DatasetError, ShapeError
 from massm.io.meshes import SUFFIXES
 from massm.shape.population import PopulationSettings, TaskRunner

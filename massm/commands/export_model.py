@@ -14,10 +14,10 @@ from pathlib import Path
 from massm.apis.checkpoints import find_checkpoint
 from massm.apis.config import load_config
 from massm.apis.export_network import export_network
-from massm.apis.model_directory import export_model, read_model
 from massm.apis.train import resolve_work_dir
 from massm.commands.options import add_config_options, add_trust
 from massm.errors import ConfigError
+from massm.inference.model_directory import export_model, read_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,15 +22,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from massm.apis.cohort_files import write_cohort_files
 from massm.apis.config import load_config
-from massm.apis.inferencer import MASSMInferencer
-from massm.apis.result_files import DEFAULT_FORMATS, FORMATS, write_result
-from massm.apis.results import InferenceResult
 from massm.apis.train import make_writable
 from massm.commands.options import add_config_options, add_trust
 from massm.commands.progress import track
 from massm.errors import ConfigError, MassmError
+from massm.inference.cohort_files import write_cohort_files
+from massm.inference.inferencer import MASSMInferencer
+from massm.inference.result_files import DEFAULT_FORMATS, FORMATS, write_result
+from massm.inference.results import InferenceResult
 from massm.io.images import scan_name
 from massm.visualization.report import write_report
 

@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 
 from massm.commands.progress import track
-from massm.datasets.phantom.cohort import make_cohort
 from massm.errors import ConfigError
+from massm.phantom.cohort import make_cohort
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from massm.commands.progress import track
-from massm.datasets.prepare import (
+from massm.cohort.prepare import (
     PrepareOptions,
     SubjectResult,
     check_anatomies,
@@ -22,6 +21,7 @@ from massm.datasets.prepare import (
     read_splits,
     write_manifest,
 )
+from massm.commands.progress import track
 from massm.errors import ConfigError
 from massm.structures import MASK_STATUSES
 

@@ -10,7 +10,7 @@ With several domains, name each: --anatomy femur --anatomy pelvis (in the projec
 import argparse
 from pathlib import Path
 
-from massm.datasets.shapeworks_exchange import export_project, import_project
+from massm.cohort.shapeworks_exchange import export_project, import_project
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

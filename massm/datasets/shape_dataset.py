@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from massm.datasets.manifest import Manifest, SubjectEntry, load_manifest
+from massm.cohort.manifest import Manifest, SubjectEntry, load_manifest
 from massm.errors import ConfigError, DatasetError
 from massm.io.nifti import map_volume
 from massm.io.particles import read_particles

@@ -1,7 +1,6 @@
 """Metrics: where the anatomies are, and how near particles, surfaces and masks come."""
 
 from massm.evaluation.detection_metric import DetectionMetric
-from massm.evaluation.prediction_store import PredictionStore
 from massm.evaluation.shape_metric import ShapeMetric
 
-__all__ = ['DetectionMetric', 'PredictionStore', 'ShapeMetric']
+__all__ = ['DetectionMetric', 'ShapeMetric']

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from massm.evaluation.prediction_store import CasePrediction
+from massm.evaluation.case_prediction import CasePrediction
 from massm.io.meshes import read_mesh
 from massm.io.templates import read_template
 from massm.shape.surface import surface_distance

@@ -15,14 +15,19 @@ from massm.structures import Mesh
 
 @dataclass(frozen=True, eq=False)
 class ShapeTemplate:
-    """``local`` ``[M, 3]`` patient mm and ``world`` ``[M, 3]`` world mm particles of the medoid,
-    ``mean_world`` ``[M, 3]`` of the training shapes, and the medoid's surface (patient mm)."""
+    """``local`` ``[M, 3]`` patient mm and ``world`` ``[M, 3]`` world mm particles of the
+    template, the registered mean shape; the template's surface (mm); the training shapes' model."""
 
     anatomy: str
     local: np.ndarray
     world: np.ndarray
-    mean_world: np.ndarray
     mesh: Mesh
+    pdm: PointDistributionModel
+
+    @property
+    def mean_world(self) -> np.ndarray:
+        """``[M, 3]``: mean of the training shapes' world particles, mm."""
+        return self.pdm.mean
 
 
 def read_template(root: Path, anatomy: str, particles: int) -> ShapeTemplate:
@@ -32,6 +37,23 @@ def read_template(root: Path, anatomy: str, particles: int) -> ShapeTemplate:
         DatasetError: correspondences were not built, or with another number of particles.
     """
     folder = Path(root) / 'shapes' / anatomy
+    template = read_template_folder(folder, anatomy)
+    count = len(template.local)
+    if count != particles:
+        raise DatasetError(
+            f'{folder / "template.json"}: correspondences have {count} particles, the config asks '
+            f'for {particles}; run tools/build_pdm.py {root} --particles {particles} or set '
+            f'num_particles = {count}'
+        )
+    return template
+
+
+def read_template_folder(folder: Path, anatomy: str) -> ShapeTemplate:
+    """Reads the template of a folder of shapes.
+
+    Raises:
+        DatasetError: correspondences were not built.
+    """
     path = folder / 'template.json'
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
@@ -39,20 +61,15 @@ def read_template(root: Path, anatomy: str, particles: int) -> ShapeTemplate:
         count = int(content['num_particles'])
     except (OSError, KeyError, ValueError) as error:
         raise DatasetError(
-            f'{path}: no usable template ({type(error).__name__}); run tools/build_pdm.py {root}'
+            f'{path}: no usable template ({type(error).__name__}); run tools/build_pdm.py'
         ) from error
-    if count != particles:
-        raise DatasetError(
-            f'{path}: correspondences have {count} particles, the config asks for {particles}; '
-            f'run tools/build_pdm.py {root} --particles {particles} or set num_particles = {count}'
-        )
     for file in files.values():
         if not file.resolve().is_relative_to(folder.resolve()):
             raise DatasetError(f'{path}: path {file} leaves the dataset; build_pdm again')
     return ShapeTemplate(
         anatomy,
-        read_particles(files['local'], particles),
-        read_particles(files['world'], particles),
-        PointDistributionModel.load(folder / 'pdm.npz').mean,
+        read_particles(files['local'], count),
+        read_particles(files['world'], count),
         read_mesh(files['mesh']),
+        PointDistributionModel.load(folder / 'pdm.npz'),
     )

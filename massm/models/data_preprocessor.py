@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 
 from massm.registry import MODELS
+from massm.structures.grid import CELL
 
 
 @MODELS.register_module()
@@ -24,7 +25,7 @@ class VolumePreprocessor(BaseDataPreprocessor):
     def __init__(
         self,
         windows: tuple[tuple[float, float], ...] = ((-1000.0, 1000.0),),
-        size_divisor: int = 4,
+        size_divisor: int = CELL,
     ) -> None:
         super().__init__()
         self.windows, self.size_divisor = windows, size_divisor

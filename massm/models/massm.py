@@ -54,7 +54,7 @@ class MASSM(BaseModel):
         num_particles: M.
         spacing: of the input volumes, mm.
         backbone, neck, dense_head, roi_extractor, local_head, world_head: configs; numbers that
-            follow from the above (channels, K, M) are filled in here.
+            follow from the above (channels, strides, K, M) are filled in here.
         refine_head: config of a head that refines the local particles, or none (the paper).
         loss_weights: of ``L_h``, ``L_r``, ``L_o``, ``L_l``, ``L_w``; hooks may ramp them.
         template_root: dataset whose templates the model starts from; read before training.
@@ -94,12 +94,22 @@ class MASSM(BaseModel):
         self.register_buffer('score_threshold', torch.tensor(DEFAULT_THRESHOLD))
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build({**neck, 'in_channels': self.backbone.out_channels})
-        channels = neck['out_channels']
+        channels, strides = neck['out_channels'], self.backbone.strides
         self.dense_head = MODELS.build(
-            {**dense_head, 'in_channels': channels, 'num_anatomies': count}
+            {
+                'stride': strides[0],
+                **dense_head,
+                'in_channels': channels,
+                'num_anatomies': count,
+            }
         )
         self.roi_extractor = MODELS.build(
-            {**roi_extractor, 'in_channels': channels, 'num_anatomies': count}
+            {
+                'strides': strides,
+                **roi_extractor,
+                'in_channels': channels,
+                'num_anatomies': count,
+            }
         )
         self.local_head = MODELS.build(
             {
@@ -110,6 +120,7 @@ class MASSM(BaseModel):
         )
         self.refine_head = refine_head and MODELS.build(
             {
+                'strides': strides,
                 **refine_head,
                 'in_channels': channels,
                 'num_anatomies': count,

@@ -15,7 +15,7 @@ class TemplateBank(nn.Module):
 
     ``local_vox`` ``[K, M, 3]`` (voxels, middle of the extent at the origin), ``world_mm`` and
     ``mean_world_mm`` ``[K, M, 3]``, and per anatomy ``vertices_k`` ``[V, 3]``, ``faces_k``
-    ``[F, 3]`` and ``local_mm_k`` ``[M, 3]`` (patient mm of the template subject), of whatever size
+    ``[F, 3]`` and ``local_mm_k`` ``[M, 3]`` (mm, the template's frame), of whatever size
     a loaded checkpoint has.
     """
 
@@ -49,12 +49,12 @@ class TemplateBank(nn.Module):
             self._set(k, read_template(root, name, self.num_particles))
 
     def mesh(self, k: int) -> Mesh:
-        """The template surface of anatomy ``k``, patient mm of the template subject."""
+        """The template surface of anatomy ``k``, mm in the template's frame."""
         vertices = getattr(self, f'vertices_{k}').cpu().numpy()
         return Mesh(vertices, getattr(self, f'faces_{k}').cpu().numpy())
 
     def particles_mm(self, k: int) -> np.ndarray:
-        """``[M, 3]`` particles on :meth:`mesh`, patient mm of the template subject."""
+        """``[M, 3]`` particles on :meth:`mesh`, mm in the template's frame."""
         return getattr(self, f'local_mm_{k}').cpu().numpy().astype(np.float64)
 
     def _set(self, k: int, template: ShapeTemplate) -> None:

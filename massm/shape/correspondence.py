@@ -1,4 +1,4 @@
-"""Registration of a template surface to a subject's (DESIGN §7).
+"""Registration of a template surface to a subject's.
 
 The displacement is a low-rank Gaussian process on the template; correspondences (nearest point of
 compatible normal, both ways) and a regularised least-squares solve alternate while the noise level

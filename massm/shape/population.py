@@ -1,4 +1,4 @@
-"""From the surfaces of a population to a correspondence model (DESIGN §7).
+"""From the surfaces of a population to a correspondence model.
 
 Poses, then two rounds of registration, first of the medoid and then of the mean it leads to, which
 removes the bias of the template; then rounds in which every subject's points slide under the

@@ -6,7 +6,8 @@ import numpy as np
 
 from massm.errors import ImageError
 
-# Voxels along each side of a cell of the network's finest map.
+# Voxels along each side of a cell of the detector's map: the stride of the backbone's finest level,
+# and what volumes are cut and padded to. Nothing else says 4.
 CELL = 4
 
 

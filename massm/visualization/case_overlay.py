@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from massm.evaluation.prediction_store import CasePrediction
+from massm.evaluation.case_prediction import CasePrediction
 from massm.io.atomic import replacing
 from massm.io.nifti import read_mask, read_volume
 from massm.structures import Grid

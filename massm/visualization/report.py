@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 def write_report(path: Path, name: str, result) -> None:
-    """Writes the page of an :class:`massm.apis.results.InferenceResult`.
+    """Writes the page of an :class:`massm.inference.results.InferenceResult`.
 
     Raises:
         ConfigError: plotly is not installed.

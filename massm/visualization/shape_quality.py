@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from massm.io.atomic import replacing
 from massm.io.meshes import read_mesh
 from massm.io.particles import read_particles
+from massm.io.templates import read_template_folder
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.surface import surface_distance
 from massm.shape.surface_warp import SurfaceWarp
@@ -33,10 +34,9 @@ def draw_quality(folder: Path, stats: dict[str, Any]) -> Path:
     Returns:
         The picture's path.
     """
-    template = read_mesh(folder / 'template.ply')
-    particles = read_particles(folder / 'template.particles')
-    warp = SurfaceWarp(template.vertices, particles)
-    pdm = PointDistributionModel.load(folder / 'pdm.npz')
+    stored = read_template_folder(folder, folder.name)
+    template, pdm = stored.mesh, stored.pdm
+    warp = SurfaceWarp(template.vertices, stored.local)
     modes = min(MODES, len(pdm))
     rows = modes + 1
     figure = Figure(figsize=(8.5, 2.7 * rows), layout='constrained')

@@ -70,7 +70,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny_dataset, tmp_pa
         'default_hooks.logger.interval=1',
         'log_processor.window_size=1',
         'train_cfg.max_epochs=2',
-        'custom_hooks.2.steps=5',
+        'custom_hooks.CVAEPretrainHook.steps=5',
         # Adam divides by the gradient's size, and so makes much of rounding in tiny ones.
         'optim_wrapper.optimizer.type=SGD',
         'optim_wrapper.optimizer.fused=False',
@@ -125,7 +125,7 @@ def trained(tiny_dataset, tmp_path_factory):
         'train_dataloader.num_workers=1',
         'train_cfg.max_epochs=1',
         'train_cfg.val_interval=1',
-        'custom_hooks.2.steps=5',
+        'custom_hooks.CVAEPretrainHook.steps=5',
     ]
     config = str(ROOT / 'configs/massm_r18_phantom.py')
     command = [config, '--work-dir', str(folder), '--cfg-options', *options]

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from massm.apis.config import hook_named
 from massm.engine.hooks.loss_weight_ramp_hook import ramped_weight
 from massm.engine.hooks.teacher_forcing_hook import forcing_probability
 from massm.models.massm import LOSSES
@@ -23,7 +24,8 @@ SCHEDULE = {
 @pytest.mark.parametrize('epoch', SCHEDULE)
 def test_the_papers_schedule_stands_in_the_config(epoch):
     config = Config.fromfile(ROOT / 'configs/massm_r101_totalseg.py')
-    ramp, forcing, _ = config.custom_hooks
+    ramp = hook_named(config, 'LossWeightRampHook')
+    forcing = hook_named(config, 'TeacherForcingHook')
     base = config.model.loss_weights
     weights = [ramped_weight(base[k], ramp.ramps.get(k, []), epoch) for k in LOSSES]
     expected, probability = SCHEDULE[epoch]

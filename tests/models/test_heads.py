@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from massm.engine.shape_vae_training import pretrain_shape_vae
 from massm.models import (
     CenterNet3DHead,
     CVAEWorldHead,
@@ -11,7 +12,6 @@ from massm.models import (
 )
 from massm.models.dense_heads.centernet3d_head import CenterMaps
 from massm.models.dense_heads.heatmap import gaussian_targets, valid_cells
-from massm.models.world_heads.cvae_world_head import pretrain_shape_vae
 
 SHAPE = (2, 3, 12, 8, 10)
 SIZES = torch.tensor([[44, 30, 39], [40, 32, 33]])
@@ -142,7 +142,9 @@ def test_refinement_starts_as_the_identity_and_learns_to_go_where_the_map_says()
     torch.manual_seed(0)
     axis = 4.0 * torch.arange(8)
     offset = -torch.stack(torch.meshgrid(axis, axis, axis, indexing='ij'))[None] / 10
-    head = ParticleRefineHead(3, 1, 5, strides=(4,), reach=40.0, steps=1, hidden_channels=32)
+    head = ParticleRefineHead(
+        3, 1, 5, strides=(4,), levels=1, reach=40.0, steps=1, hidden_channels=32
+    )
     local = torch.rand(1, 1, 5, 3) * 28
     assert torch.equal(head([offset], local)[-1], local)
     optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)

@@ -10,11 +10,11 @@ import SimpleITK as sitk
 import torch
 from scipy.spatial.transform import Rotation
 
-from massm.apis.inferencer import MASSMInferencer
-from massm.apis.result_files import FILE_FORMATS, write_result
-from massm.datasets.resample import resample
-from massm.datasets.working_volume import working_volume
+from massm.cohort.resample import resample
+from massm.cohort.working_volume import working_volume
 from massm.errors import ConfigError
+from massm.inference.inferencer import MASSMInferencer
+from massm.inference.result_files import FILE_FORMATS, write_result
 from massm.io.meshes import read_mesh
 from massm.io.particles import read_particles
 from massm.io.slicer import read_markups

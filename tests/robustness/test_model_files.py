@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from massm.apis.model_directory import read_model
 from massm.cli import run_command
+from massm.inference.model_directory import read_model
 from tests.conftest import ROOT
 
 
@@ -132,7 +132,7 @@ def test_a_checkpoint_alone_needs_its_config(image, tmp_path, capsys):
 
 
 def test_the_directory_gives_what_the_checkpoint_gives(fitted, model_directory, image):
-    from massm.apis.inferencer import MASSMInferencer
+    from massm.inference.inferencer import MASSMInferencer
 
     config, folder = fitted
     one = MASSMInferencer(config, str(folder / 'epoch_60.pth'))(image)[0]

@@ -9,8 +9,8 @@ import subprocess
 import matplotlib.image
 import pytest
 
-from massm.apis.inferencer import MASSMInferencer
 from massm.cli import run_command
+from massm.inference.inferencer import MASSMInferencer
 from massm.visualization.report import write_report
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')

@@ -10,11 +10,11 @@ import numpy as np
 import psutil
 import pytest
 
-from massm.apis.inferencer import MASSMInferencer
-from massm.apis.result_files import write_result
 from massm.cli import run_command
 from massm.commands.infer import unique_names
 from massm.errors import ConfigError
+from massm.inference.inferencer import MASSMInferencer
+from massm.inference.result_files import write_result
 from massm.io.shapeworks import read_project
 from tests.robustness.scans import load, nifti
 

@@ -33,8 +33,4 @@ test_dataloader = dict(
     dataset=dict(type='ShapeDataset', split='test', pipeline=test_pipeline, test_mode=True),
 )
 val_evaluator = [dict(type='DetectionMetric'), dict(type='ShapeMetric')]
-test_evaluator = [
-    dict(type='DetectionMetric'),
-    dict(type='ShapeMetric', surfaces=True),
-    dict(type='PredictionStore'),
-]
+test_evaluator = [dict(type='DetectionMetric'), dict(type='ShapeMetric', surfaces=True)]

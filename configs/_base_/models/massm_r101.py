@@ -1,7 +1,7 @@
 # The paper's network: ResNet-101 and FPN, CenterNet, ROI pooling by maximum, CVAE world head.
 model = dict(
     type='MASSM',
-    data_preprocessor=dict(type='VolumePreprocessor', windows=((-1000.0, 1000.0),), size_divisor=4),
+    data_preprocessor=dict(type='VolumePreprocessor', windows=((-1000.0, 1000.0),)),
     backbone=dict(
         type='ResNet3D', depth=101, base_channels=64, norm_cfg=dict(type='GN', num_groups=8)
     ),
@@ -9,13 +9,10 @@ model = dict(
     dense_head=dict(
         type='CenterNet3DHead',
         feat_channels=64,
-        stride=4,
         loss_heatmap=dict(type='HeatmapFocalLoss', alpha=3.0, beta=4.0),
         loss_offset=dict(type='FocalRegressionLoss', a=10.0, c=0.2),
     ),
-    roi_extractor=dict(
-        type='MultiLevelROIPool3D', output_sizes=(8, 4, 2, 1), strides=(4, 8, 16, 32), mode='max'
-    ),
+    roi_extractor=dict(type='MultiLevelROIPool3D', output_sizes=(8, 4, 2, 1), mode='max'),
     local_head=dict(
         type='LocalPDMHead',
         hidden_channels=(512, 512),

@@ -3,7 +3,7 @@ generator (``results['rng']``) and then applies them, so that a sample can be re
 
 from massm.datasets.transforms.load import LoadParticles, LoadVolume
 from massm.datasets.transforms.pack import PackShapeInputs
-from massm.datasets.transforms.random_crop import RandomFieldOfView
+from massm.datasets.transforms.random_field_of_view import RandomFieldOfView
 from massm.datasets.transforms.random_flip import RandomFlip
 from massm.datasets.transforms.random_intensity import RandomIntensity
 from massm.datasets.transforms.random_removal import RandomRemoval

@@ -2,7 +2,14 @@
 
 from massm.engine.hooks.cvae_pretrain_hook import CVAEPretrainHook
 from massm.engine.hooks.loss_weight_ramp_hook import LossWeightRampHook
+from massm.engine.hooks.prediction_hook import PredictionHook
 from massm.engine.hooks.score_threshold_hook import ScoreThresholdHook
 from massm.engine.hooks.teacher_forcing_hook import TeacherForcingHook
 
-__all__ = ['CVAEPretrainHook', 'LossWeightRampHook', 'ScoreThresholdHook', 'TeacherForcingHook']
+__all__ = [
+    'CVAEPretrainHook',
+    'LossWeightRampHook',
+    'PredictionHook',
+    'ScoreThresholdHook',
+    'TeacherForcingHook',
+]

@@ -6,7 +6,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from massm.engine.distributed import unwrapped
-from massm.models.world_heads.cvae_world_head import CVAEWorldHead, pretrain_shape_vae
+from massm.engine.shape_vae_training import pretrain_shape_vae
+from massm.models.world_heads.cvae_world_head import CVAEWorldHead
 from massm.registry import HOOKS
 
 

@@ -1,4 +1,4 @@
-"""Loss weights that change with the epoch (MASSM §4.2)."""
+"""Loss weights that change with the epoch (the paper's schedule)."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner

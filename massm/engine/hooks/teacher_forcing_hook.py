@@ -1,4 +1,4 @@
-"""Truth in place of predictions, less and less often (MASSM §4.2)."""
+"""Truth in place of predictions, less and less often (the paper's schedule)."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from massm.errors import CheckpointError, ConfigError
 from massm.registry import MODELS
+from massm.structures.grid import CELL
 
 BLOCKS = {
     10: ('basic', (1, 1, 1, 1)),
@@ -79,7 +80,7 @@ class Bottleneck(nn.Module):
 
 @MODELS.register_module()
 class ResNet3D(BaseModule):
-    """Four stages at strides 4, 8, 16, 32.
+    """Four stages, the first at a stride of :data:`CELL` (the stem's), each next one at twice that.
 
     Args:
         depth: 10, 18, 34, 50 or 101.
@@ -125,6 +126,7 @@ class ResNet3D(BaseModule):
         self.conv1 = nn.Conv3d(in_channels, base_channels, 7, 2, 3, bias=False)
         self.norm1 = build_norm_layer(self.norm_cfg, base_channels)[1]
         self.maxpool = nn.MaxPool3d(3, 2, 1)
+        self.strides = [CELL * 2**i for i in range(4)]
         self.out_channels = [base_channels * 2**i * self.block.expansion for i in range(4)]
         inside = base_channels
         for i, count in enumerate(counts):

@@ -1,4 +1,4 @@
-"""CenterNet in three dimensions (Zhou et al. 2019; MASSM §3.1): where each anatomy is."""
+"""CenterNet in three dimensions (Zhou et al. 2019), the paper's detector: where each anatomy is."""
 
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from massm.models.dense_heads.heatmap import (
 from massm.models.losses.focal_regression import masked_mean
 from massm.ops import cell_to_voxel, double_resolution
 from massm.registry import MODELS
+from massm.structures.grid import CELL
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class CenterNet3DHead(BaseModule):
         in_channels: int = 64,
         feat_channels: int = 64,
         num_levels: int = 4,
-        stride: int = 4,
+        stride: int = CELL,
         sigma_share: float = 0.2,
         norm_cfg: dict | None = None,
         loss_heatmap: dict | None = None,

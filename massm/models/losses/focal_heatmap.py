@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from massm.models.losses.reduce import mean_over_ranks
+from massm.models.losses.reduce import mean_count
 from massm.registry import MODELS
 
 
@@ -47,4 +47,4 @@ class HeatmapFocalLoss(nn.Module):
         """Scalar loss; arguments as :func:`heatmap_focal`."""
         loss = heatmap_focal(logits.float(), target, mask, self.alpha, self.beta)
         peaks = ((target == 1) & mask).sum()
-        return loss.sum() / mean_over_ranks(peaks)
+        return loss.sum() / mean_count(peaks)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from massm.models.losses.reduce import mean_over_ranks
+from massm.models.losses.reduce import mean_count
 from massm.registry import MODELS
 
 
@@ -29,7 +29,7 @@ def masked_mean(loss: Tensor, mask: Tensor) -> Tensor:
     """
     per_row = loss.flatten(2).mean(2)
     total = torch.where(mask, per_row, torch.zeros_like(per_row)).sum()
-    return total / mean_over_ranks(mask.sum())
+    return total / mean_count(mask.sum())
 
 
 @MODELS.register_module()

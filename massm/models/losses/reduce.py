@@ -4,11 +4,11 @@ from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
 
 
-def mean_over_ranks(count: Tensor) -> Tensor:
+def mean_count(count: Tensor) -> Tensor:
     """The mean over processes of a count, at least one per global batch.
 
-    Gradients are averaged over ranks, so dividing each rank's sum by this mean gives the loss one
-    process would have with the whole batch.
+    Gradients are averaged over processes, so dividing each process's sum by this mean gives the
+    loss one process would have with the whole batch.
     """
     world_size = get_world_size()
     return (world_size * mean_over_processes(count.float())).clamp(min=1.0) / world_size

@@ -1,4 +1,4 @@
-"""Local particles: the template, placed at the box and bent to the image (MASSM §3.2)."""
+"""Local particles: the template, placed at the box and bent to the image (the paper)."""
 
 import torch
 from mmengine.model import BaseModule

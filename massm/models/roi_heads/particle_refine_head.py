@@ -5,6 +5,8 @@ reads the pyramid where it lies and one small network, shared by all particles o
 says how far it is from its place: tens of thousands of examples a volume instead of a few.
 """
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -22,9 +24,10 @@ class ParticleRefineHead(BaseModule):
     Args:
         in_channels: of every pyramid level.
         num_anatomies, num_particles: K and M; each particle has a learnt code.
+        strides: voxels per cell of every pyramid level, finest first.
+        levels: how many of them are read.
         code_channels: of the code.
         hidden_channels: of the shared MLP.
-        strides: voxels per cell of the levels that are read, finest first.
         reach: largest move of a round, voxels.
         steps: rounds, with shared weights.
     """
@@ -34,17 +37,18 @@ class ParticleRefineHead(BaseModule):
         in_channels: int,
         num_anatomies: int,
         num_particles: int,
+        strides: Sequence[int],
+        levels: int = 3,
         code_channels: int = 16,
         hidden_channels: int = 128,
-        strides: tuple[int, ...] = (4, 8, 16),
         reach: float = 4.0,
         steps: int = 2,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.strides, self.reach, self.steps = strides, reach, steps
+        self.strides, self.reach, self.steps = list(strides[:levels]), reach, steps
         self.code = nn.Parameter(torch.randn(num_anatomies, num_particles, code_channels))
-        inside = in_channels * len(strides) + code_channels
+        inside = in_channels * len(self.strides) + code_channels
         self.mlp = nn.Sequential(
             nn.Linear(inside, hidden_channels),
             nn.LayerNorm(hidden_channels),

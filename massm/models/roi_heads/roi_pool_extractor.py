@@ -1,4 +1,6 @@
-"""Features of each detected box from every pyramid level (MASSM §3.2)."""
+"""Features of each detected box from every pyramid level."""
+
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
@@ -16,8 +18,8 @@ class MultiLevelROIPool3D(BaseModule):
     Args:
         in_channels: of every level.
         num_anatomies: K.
-        output_sizes: bins per axis of each level, fine to coarse.
         strides: voxels per cell of each level.
+        output_sizes: bins per axis of each level, fine to coarse.
         mode: ``max`` (the paper) or ``align`` (sub-voxel box edges).
         margin: boxes are widened by this share, so that the surface and what lies around it is
             seen even where the radius is a little small.
@@ -27,8 +29,8 @@ class MultiLevelROIPool3D(BaseModule):
         self,
         in_channels: int,
         num_anatomies: int,
+        strides: Sequence[int],
         output_sizes: tuple[int, ...] = (8, 4, 2, 1),
-        strides: tuple[int, ...] = (4, 8, 16, 32),
         mode: str = 'max',
         margin: float = 0.1,
         init_cfg: dict | None = None,

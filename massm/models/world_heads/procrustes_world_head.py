@@ -1,4 +1,4 @@
-"""World particles by a rigid fit to the template (MASSM §3.3, second version)."""
+"""World particles by a rigid fit to the template (the paper's second version)."""
 
 from mmengine.model import BaseModule
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""From a TotalSegmentator-like source folder to a MASSM dataset (DESIGN §4)."""
+"""From a TotalSegmentator-like source folder to a MASSM dataset."""
 
 import csv
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from massm.datasets.field_of_view import is_cut, outside_scan
-from massm.datasets.manifest import (
+from massm.cohort.field_of_view import is_cut, outside_scan
+from massm.cohort.manifest import (
     SPLITS,
     AnatomyEntry,
     Manifest,
@@ -17,8 +17,8 @@ from massm.datasets.manifest import (
     subject_from_json,
     subject_to_json,
 )
-from massm.datasets.resample import resample_mask
-from massm.datasets.working_volume import working_volume
+from massm.cohort.resample import resample_mask
+from massm.cohort.working_volume import working_volume
 from massm.errors import DatasetError, ImageError, MassmError
 from massm.io.meshes import write_mesh
 from massm.io.nifti import read_mask, read_volume, write_volume
@@ -52,7 +52,7 @@ class SubjectResult:
 @dataclass(frozen=True, eq=False)
 class Scan:
     """One subject's geometry: its file's grid, the working grid, and what lies outside the scan
-    (:func:`massm.datasets.field_of_view.outside_scan`)."""
+    (:func:`massm.cohort.field_of_view.outside_scan`)."""
 
     subject: str
     grid: Grid

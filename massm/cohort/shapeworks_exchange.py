@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from massm.datasets.correspondences import enter_shapes, shapes_folder
-from massm.datasets.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
-from massm.datasets.shape_folder import (
+from massm.cohort.correspondences import enter_shapes, shapes_folder
+from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
+from massm.cohort.shape_folder import (
     RegisteredShape,
     particle_file,
     read_world,
     write_template_shape,
 )
-from massm.datasets.shape_summary import write_summary
-from massm.datasets.surface_cohort import ShapeSource
+from massm.cohort.shape_summary import write_summary
+from massm.cohort.surface_cohort import ShapeSource
 from massm.errors import DatasetError, ShapeError
 from massm.io.atomic import replacing
 from massm.io.meshes import read_mesh, write_mesh

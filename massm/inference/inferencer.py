@@ -11,16 +11,16 @@ from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 
 from massm.apis.checkpoints import check_fits, check_weights
-from massm.apis.judgement import inside, judge
-from massm.apis.memory import check_memory
-from massm.apis.model_directory import ModelDirectory, read_model
-from massm.apis.population import percentile
-from massm.apis.results import InferenceResult, ShapeResult
-from massm.apis.shape_skill import no_better_than_mean
-from massm.apis.shifted_passes import SHIFTS, predict_mean
-from massm.datasets.working_volume import working_volume
+from massm.cohort.working_volume import working_volume
 from massm.engine.checkpoint import register_safe_loader
 from massm.errors import CheckpointError, ConfigError
+from massm.inference.judgement import inside, judge
+from massm.inference.memory import check_memory
+from massm.inference.model_directory import ModelDirectory, read_model
+from massm.inference.population import percentile
+from massm.inference.results import InferenceResult, ShapeResult
+from massm.inference.shape_skill import no_better_than_mean
+from massm.inference.shifted_passes import SHIFTS, predict_mean
 from massm.io.images import Scan, is_scan, read_scan
 from massm.registry import MODELS
 from massm.shape.pdm import PointDistributionModel
@@ -37,15 +37,15 @@ class MASSMInferencer(BaseInferencer):
     ``(array, Grid)`` pairs, nibabel images, or lists of them.
 
     Args:
-        model: a model directory, as :func:`massm.apis.model_directory.export_model` writes one and
-            which cannot execute anything; or a resolved config, with ``weights``.
+        model: a model directory, as :func:`massm.inference.model_directory.export_model` writes
+            one and which cannot execute anything; or a resolved config, with ``weights``.
         weights: checkpoint of training, with a config.
         device: default: a GPU where there is one.
         score_threshold: lowest score that says an anatomy is there; by default the model's own.
         trust_checkpoint: see :func:`massm.engine.checkpoint.load_checkpoint`.
         anatomies: report these only; by default all.
         series: which DICOM series, where a folder holds several.
-        passes: 1 to 8 shifted passes whose mean is taken (:mod:`massm.apis.shifted_passes`).
+        passes: 1 to 8 shifted passes whose mean is taken (:mod:`massm.inference.shifted_passes`).
 
     Raises:
         CheckpointError: the model is missing, untrusted, or its parts do not fit.

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from massm.cli import run_command
-from massm.datasets.manifest import load_manifest
-from massm.datasets.resample import resample
+from massm.cohort.manifest import load_manifest
+from massm.cohort.resample import resample
 from massm.io.meshes import read_mesh
 from massm.io.nifti import read_mask, read_volume
 from massm.shape.surface import surface_distance

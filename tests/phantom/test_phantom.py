@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from massm.datasets.phantom.anatomy import ANATOMIES
 from massm.io.meshes import read_mesh
 from massm.io.nifti import read_mask, read_volume
 from massm.io.particles import read_particles
+from massm.phantom.anatomy import ANATOMIES
 from massm.shape.reconstruction import mesh_from_mask
 from massm.shape.surface import surface_distance
 from massm.structures import Mesh

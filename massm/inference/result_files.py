@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from massm.apis.results import InferenceResult, ShapeResult
 from massm.errors import ConfigError
+from massm.inference.results import InferenceResult, ShapeResult
 from massm.io.atomic import write_text
 from massm.io.dicom_seg import write_segmentation
 from massm.io.meshes import write_mesh

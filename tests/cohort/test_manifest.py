@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from massm.datasets.manifest import load_manifest
+from massm.cohort.manifest import load_manifest
 from massm.errors import DatasetError
 
 

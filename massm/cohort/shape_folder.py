@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from massm.datasets.surface_cohort import (
+from massm.cohort.surface_cohort import (
     LeftOut,
     ShapeSource,
     Surface,

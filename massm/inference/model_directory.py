@@ -22,9 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from massm.apis.checkpoints import check_fits, check_weights
-from massm.apis.model_card import model_card
-from massm.apis.population import population_of
 from massm.errors import CheckpointError, MassmError
+from massm.inference.model_card import model_card
+from massm.inference.population import population_of
 from massm.io.atomic import replacing, write_text
 from massm.io.meshes import write_mesh
 from massm.io.particles import write_particles

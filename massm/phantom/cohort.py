@@ -10,18 +10,18 @@ from joblib import Parallel, delayed
 from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
 
-from massm.datasets.phantom import anatomy
-from massm.datasets.phantom.deformation import (
-    Deformation,
-    Modes,
-    draw_deformation,
-    population_modes,
-)
 from massm.io.atomic import write_text
 from massm.io.meshes import write_mesh
 from massm.io.nifti import write_volume
 from massm.io.particles import write_particles
 from massm.ops import sample_volume
+from massm.phantom import anatomy
+from massm.phantom.deformation import (
+    Deformation,
+    Modes,
+    draw_deformation,
+    population_modes,
+)
 from massm.shape.reconstruction import touches_edge
 from massm.structures import Grid, Mesh
 

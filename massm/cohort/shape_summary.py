@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from massm.datasets.shape_folder import RegisteredShape, read_world
+from massm.cohort.shape_folder import RegisteredShape, read_world
 from massm.io.atomic import replacing, write_text
 from massm.io.shapeworks import ProjectDomain, ProjectSubject, write_project
 from massm.shape.pdm import PointDistributionModel

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from massm.cli import run_command
-from massm.datasets.manifest import load_manifest
+from massm.cohort.manifest import load_manifest
 from massm.io.particles import read_particles
 from massm.shape.pdm import PointDistributionModel
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from massm.datasets.resample import resample
-from massm.datasets.working_volume import body_extent, working_volume
+from massm.cohort.resample import resample
+from massm.cohort.working_volume import body_extent, working_volume
 from massm.structures import Grid
 
 AIR, TISSUE = -1000.0, 40.0

@@ -1,4 +1,4 @@
-"""``dataset.json``: what a prepared dataset holds (DESIGN §4)."""
+"""``dataset.json``: what a prepared dataset holds."""
 
 import json
 from dataclasses import dataclass, field, replace

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from massm.datasets.manifest import load_manifest
+from massm.cohort.manifest import load_manifest
 from massm.io.meshes import read_mesh
 
 QUANTILES = np.linspace(0, 1, 21)

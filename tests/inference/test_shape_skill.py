@@ -1,5 +1,5 @@
-from massm.apis.model_card import model_card
-from massm.apis.shape_skill import no_better_than_mean
+from massm.inference.model_card import model_card
+from massm.inference.shape_skill import no_better_than_mean
 
 
 def metrics(**errors):

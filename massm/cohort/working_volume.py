@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from massm.datasets.resample import resample
+from massm.cohort.resample import resample
 from massm.structures import Grid
 from massm.structures.grid import CELL
 

@@ -7,9 +7,9 @@ fixed, so that no test shape ever shapes the model.
 from dataclasses import replace
 from pathlib import Path
 
-from massm.datasets.manifest import AnatomyEntry, Manifest, SubjectEntry
-from massm.datasets.shape_folder import RegisteredShape
-from massm.datasets.surface_cohort import ShapeSource, landmark_file
+from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry
+from massm.cohort.shape_folder import RegisteredShape
+from massm.cohort.surface_cohort import ShapeSource, landmark_file
 from massm.errors import ShapeError
 
 

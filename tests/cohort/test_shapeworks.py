@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from massm.cli import run_command
-from massm.datasets.manifest import load_manifest
+from massm.cohort.manifest import load_manifest
 from massm.io.meshes import read_mesh, write_mesh
 from massm.io.particles import write_particles
 from massm.io.shapeworks import read_project

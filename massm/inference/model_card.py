@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from massm.apis.shape_skill import no_better_than_mean
 from massm.evaluation.summary import with_mean
+from massm.inference.shape_skill import no_better_than_mean
 
 KEYS = ('found', 'missed', 'local_rmse_mm', 'world_rmse_mm', 'world_rmse_mm_mean_shape')
 

@@ -1,0 +1,1 @@
+"""From files to a cohort with correspondences: sources, preparation, the manifest, exchange."""

@@ -1,0 +1,41 @@
+"""What the network predicted of one tested subject."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from massm.structures import Grid
+from massm.structures.shape_sample import ShapeSample
+
+
+@dataclass(frozen=True, eq=False)
+class CasePrediction:
+    """One subject: particles ``[K, M, 3]`` (patient mm and world mm), scores ``[K]`` and the
+    threshold they must reach, the image, the reference masks and surfaces."""
+
+    id: str
+    anatomies: list[str]
+    scores: np.ndarray
+    local_mm: np.ndarray
+    world_mm: np.ndarray
+    image: Path
+    masks: list[Path | None]
+    meshes: list[Path | None]
+    threshold: float
+
+
+def case_prediction(sample: ShapeSample) -> CasePrediction:
+    """The predictions in ``sample``, its particles taken to patient mm."""
+    grid = Grid(sample.image_shape, sample.affine)
+    return CasePrediction(
+        sample.id,
+        sample.anatomies,
+        sample.scores.cpu().numpy(),
+        grid.to_patient(sample.pred_local_vox.double().cpu().numpy()),
+        sample.pred_world_mm.double().cpu().numpy(),
+        sample.image,
+        sample.mask,
+        sample.mesh,
+        float(sample.score_threshold),
+    )

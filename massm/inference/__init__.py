@@ -1,0 +1,1 @@
+"""From one image to shapes: inferencer, model directories, judgement, results, their files."""
