@@ -15,6 +15,7 @@ from rich.table import Table
 from massm.apis.checkpoints import check_fits, check_weights, find_checkpoint
 from massm.apis.test_report import draw_figures, write_page
 from massm.apis.train import make_writable, resolve_work_dir
+from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
 from massm.engine.hooks import PredictionHook
@@ -82,6 +83,7 @@ def test(
 
     Raises:
         CheckpointError: there is none, or it belongs to another config.
+        DatasetError: a subject cannot be used.
     """
     register_safe_loader(trust_checkpoint)
     config.launcher = launcher
@@ -90,6 +92,7 @@ def test(
     config.load_from = checkpoint or str(find_checkpoint(Path(config.work_dir)))
     make_writable(Path(config.work_dir))
     stored = check_fits(config, config.load_from, trust_checkpoint)
+    check_subjects([config.test_dataloader.dataset])
     runner = Runner.from_cfg(config)
     check_weights(unwrapped(runner.model), stored, config.load_from)
     keeper = PredictionHook()

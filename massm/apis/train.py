@@ -6,6 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
 from massm.errors import ConfigError
@@ -34,6 +35,7 @@ def train(
 
     Raises:
         ConfigError: the work dir cannot be written.
+        DatasetError: a subject cannot be used; all of them are named before the first step.
     """
     register_safe_loader(trust_checkpoint)
     config.launcher = launcher
@@ -45,6 +47,8 @@ def train(
         config.load_from = resume
     if amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
+    loaders = [config.get('train_dataloader'), config.get('val_dataloader')]
+    check_subjects([loader.dataset for loader in loaders if loader])
     runner = Runner.from_cfg(config)
     unwrapped(runner.model).optimise(channels_last, compiled)
     runner.train()

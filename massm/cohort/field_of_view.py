@@ -8,10 +8,14 @@ from scipy.ndimage import (
     gaussian_filter,
 )
 
+from massm.structures import Grid
+
 EMPTY_HU = -950.0
 OPENING_MM = 12.0
 REACH_VOXELS = 2.0
 CUT_SHARE = 0.03
+# Voxels that a smoothed surface may lie outside of a volume whose size was rounded.
+JUT_VOXELS = 1.0
 
 
 def outside_scan(hu: np.ndarray, spacing: float) -> np.ndarray:
@@ -48,3 +52,10 @@ def is_cut(mask: np.ndarray, outside: np.ndarray) -> bool:
     surface = padded & ~binary_erosion(padded)
     near = distance_transform_edt(~outside) <= REACH_VOXELS
     return bool(near[surface].mean() >= CUT_SHARE) if surface.any() else False
+
+
+def juts_out(points_mm: np.ndarray, grid: Grid) -> bool:
+    """Whether one of ``points_mm`` ``[N, 3]`` (patient) lies over a voxel outside of ``grid``."""
+    points = grid.to_voxel(points_mm)
+    last = np.array(grid.shape) - 0.5
+    return bool((points < -0.5 - JUT_VOXELS).any() or (points > last + JUT_VOXELS).any())

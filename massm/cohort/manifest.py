@@ -11,7 +11,8 @@ from massm.errors import DatasetError
 from massm.io.atomic import write_text
 from massm.structures import AnatomyStatus
 
-FORMAT, VERSION = 'massm-dataset', 1
+# 2: what nobody annotated is unlabelled, no longer absent.
+FORMAT, VERSION = 'massm-dataset', 2
 SPLITS = ('train', 'val', 'test')
 
 
@@ -46,13 +47,18 @@ class SubjectEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole of ``dataset.json``, with the folder it lies in."""
+    """The whole of ``dataset.json``, with the folder it lies in.
+
+    ``open`` names anatomies that have masks but no shapes, since their contours' ends are
+    arbitrary.
+    """
 
     root: Path
     spacing: float
     anatomies: tuple[str, ...]
     subjects: tuple[SubjectEntry, ...]
     templates: dict[str, str] = field(default_factory=dict)
+    open: tuple[str, ...] = ()
 
     def path(self, relative: str) -> Path:
         """An entry's file as an absolute path.
@@ -84,6 +90,7 @@ class Manifest:
             'spacing': self.spacing,
             'anatomies': list(self.anatomies),
             'templates': self.templates,
+            'open': list(self.open),
         }
         data_list = [subject_to_json(subject) for subject in self.subjects]
         text = json.dumps({'metainfo': metainfo, 'data_list': data_list}, indent=1)
@@ -113,6 +120,7 @@ def load_manifest(root: Path) -> Manifest:
             tuple(metainfo['anatomies']),
             tuple(subject_from_json(row) for row in content['data_list']),
             dict(metainfo['templates']),
+            tuple(metainfo['open']),
         )
     except DatasetError:
         raise

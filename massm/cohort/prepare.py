@@ -1,6 +1,5 @@
 """From a TotalSegmentator-like source folder to a MASSM dataset."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from massm.cohort.field_of_view import is_cut, outside_scan
+from massm.cohort.field_of_view import is_cut, juts_out, outside_scan
 from massm.cohort.manifest import (
-    SPLITS,
     AnatomyEntry,
     Manifest,
     SubjectEntry,
@@ -26,15 +24,21 @@ from massm.io.records import fingerprint, read_record, write_record
 from massm.shape.reconstruction import largest_component, mesh_from_mask, touches_edge
 from massm.structures import AnatomyStatus, Grid
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What to prepare: anatomies in order and the working spacing, mm."""
+    """What to prepare: anatomies in order and the working spacing, mm.
+
+    ``missing`` is what a missing mask file says: ``UNLABELLED`` or ``ABSENT``. ``open`` names
+    anatomies whose contours stop at arbitrary ends: they have masks, but no shapes.
+    """
 
     anatomies: tuple[str, ...]
     spacing: float
+    missing: AnatomyStatus = AnatomyStatus.UNLABELLED
+    open: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,73 +64,6 @@ class Scan:
     outside: np.ndarray
 
 
-def find_subjects(source: Path) -> list[Path]:
-    """The subject folders of ``source``, sorted by name.
-
-    Raises:
-        DatasetError: there is none.
-    """
-    if not source.is_dir():
-        raise DatasetError(f'{source}: no such folder; give the folder that holds the subjects')
-    folders = sorted(
-        p for p in source.iterdir() if (p / 'ct.nii.gz').exists() or (p / 'segmentations').is_dir()
-    )
-    if not folders:
-        raise DatasetError(
-            f'{source}: no subject found; expected SUBJECT/ct.nii.gz and '
-            'SUBJECT/segmentations/ANATOMY.nii.gz'
-        )
-    return folders
-
-
-def check_anatomies(folders: list[Path], anatomies: tuple[str, ...]) -> None:
-    """Refuses a name that no subject has a mask of, naming those that exist.
-
-    Raises:
-        DatasetError: see above.
-    """
-    known = {
-        p.name.removesuffix('.nii.gz')
-        for f in folders
-        for p in (f / 'segmentations').glob('*.nii.gz')
-    }
-    unknown = [name for name in anatomies if name not in known]
-    if unknown:
-        raise DatasetError(
-            f'{folders[0].parent}: no subject has a mask of {", ".join(unknown)}; there are '
-            f'{", ".join(sorted(known)[:20])}{" ..." if len(known) > 20 else ""}'
-        )
-
-
-def read_splits(source: Path, ids: list[str], seed: int) -> dict[str, str]:
-    """The split of each id: from ``meta.csv`` where there is one, else a seeded shuffle into
-    70 % train, 15 % val, 15 % test.
-
-    Raises:
-        DatasetError: ``meta.csv`` lacks a column, a subject, or names another split.
-    """
-    meta = source / 'meta.csv'
-    if not meta.is_file():
-        order = np.random.default_rng(seed).permutation(len(ids))
-        held = round(0.15 * len(ids))
-        names = ['test'] * held + ['val'] * held + ['train'] * (len(ids) - 2 * held)
-        return {ids[i]: split for i, split in zip(order, names, strict=True)}
-    text = meta.read_text(encoding='utf-8-sig')
-    rows = list(
-        csv.DictReader(text.splitlines(), delimiter=';' if ';' in text.splitlines()[0] else ',')
-    )
-    if not rows or not {'image_id', 'split'} <= set(rows[0]):
-        raise DatasetError(f'{meta}: needs the columns image_id and split')
-    splits = {row['image_id']: row['split'] for row in rows}
-    for subject in ids:
-        if splits.get(subject) not in SPLITS:
-            raise DatasetError(
-                f'{meta}: subject {subject} has split {splits.get(subject)!r}; use one of '
-                f'{", ".join(SPLITS)}'
-            )
-    return splits
-
-
 def prepare_subjects(
     folders: list[Path], out: Path, options: PrepareOptions, splits: dict[str, str], jobs: int
 ) -> Iterator[SubjectResult]:
@@ -146,7 +83,7 @@ def write_manifest(out: Path, options: PrepareOptions, results: list[SubjectResu
     entries = sorted((r.entry for r in results if r.entry is not None), key=lambda e: e.id)
     if not entries:
         raise DatasetError(f'{out}: no subject could be prepared; the reasons are listed above')
-    manifest = Manifest(out, options.spacing, options.anatomies, tuple(entries))
+    manifest = Manifest(out, options.spacing, options.anatomies, tuple(entries), open=options.open)
     manifest.save()
     return manifest
 
@@ -181,17 +118,51 @@ def _prepare(
     anatomies = {}
     for name in options.anatomies:
         mask_path = folder / 'segmentations' / f'{name}.nii.gz'
-        anatomies[name], remark = _prepare_anatomy(mask_path, name, scan, out)
+        anatomies[name], remark = _prepare_anatomy(mask_path, name, scan, out, options)
         remarks += remark
     return SubjectEntry(folder.name, split, image, anatomies), remarks
 
 
 def _prepare_anatomy(
-    path: Path, name: str, scan: Scan, out: Path
+    path: Path, name: str, scan: Scan, out: Path, options: PrepareOptions
 ) -> tuple[AnatomyEntry, list[str]]:
-    subject, grid, working = scan.subject, scan.grid, scan.working
+    subject, working = scan.subject, scan.working
     if not path.exists():
-        return AnatomyEntry(AnatomyStatus.ABSENT), []
+        return AnatomyEntry(options.missing), []
+    mask = _read_mask(path, scan.grid)
+    if not mask.any():
+        return AnatomyEntry(AnatomyStatus.EMPTY), []
+    kept, dropped = largest_component(mask)
+    remarks = (
+        [f'{subject}/{name}: {dropped} voxels off the largest part left out'] if dropped else []
+    )
+    small = resample_mask(kept, scan.grid, working)
+    if not small.any():
+        remarks.append(
+            f'{subject}/{name}: vanishes at {working.spacing[0]:g} mm or lies outside the body, '
+            'taken as unlabelled'
+        )
+        return AnatomyEntry(AnatomyStatus.UNLABELLED), remarks
+    mask_file = f'masks/{name}/{subject}.nii.gz'
+    write_volume(out / mask_file, small.astype(np.uint8), working)
+    truncated = AnatomyEntry(AnatomyStatus.TRUNCATED, mask=mask_file)
+    if name in options.open or touches_edge(kept) or is_cut(small, scan.outside):
+        return truncated, remarks
+    mesh = mesh_from_mask(kept, scan.grid)
+    if juts_out(mesh.vertices, working):
+        remarks.append(f'{subject}/{name}: contoured beyond the imaged body, taken as truncated')
+        return truncated, remarks
+    mesh_file = f'shapes/{name}/meshes/{subject}.ply'
+    write_mesh(out / mesh_file, mesh)
+    return AnatomyEntry(AnatomyStatus.OK, mask=mask_file, mesh=mesh_file), remarks
+
+
+def _read_mask(path: Path, grid: Grid) -> np.ndarray:
+    """The mask at ``path``, on the CT's grid.
+
+    Raises:
+        ImageError: it cannot be read or lies on another grid.
+    """
     mask, mask_grid = read_mask(path)
     if not mask_grid.is_close(grid, tolerance_mm=0.25 * float(grid.spacing.min())):
         raise ImageError(
@@ -199,23 +170,7 @@ def _prepare_anatomy(
             f'the CT is {grid.shape} with origin {grid.affine[:3, 3].round(2)}; resample the mask '
             'onto the CT'
         )
-    if not mask.any():
-        return AnatomyEntry(AnatomyStatus.EMPTY), []
-    kept, dropped = largest_component(mask)
-    remarks = (
-        [f'{subject}/{name}: {dropped} voxels off the largest part left out'] if dropped else []
-    )
-    mask_file = f'masks/{name}/{subject}.nii.gz'
-    small = resample_mask(kept, grid, working)
-    if not small.any():
-        remarks.append(f'{subject}/{name}: vanishes at {working.spacing[0]:g} mm, taken as empty')
-        return AnatomyEntry(AnatomyStatus.EMPTY), remarks
-    write_volume(out / mask_file, small.astype(np.uint8), working)
-    if touches_edge(kept) or is_cut(small, scan.outside):
-        return AnatomyEntry(AnatomyStatus.TRUNCATED, mask=mask_file), remarks
-    mesh_file = f'shapes/{name}/meshes/{subject}.ply'
-    write_mesh(out / mesh_file, mesh_from_mask(kept, grid))
-    return AnatomyEntry(AnatomyStatus.OK, mask=mask_file, mesh=mesh_file), remarks
+    return mask
 
 
 def _source_fingerprint(folder: Path, options: PrepareOptions) -> str:

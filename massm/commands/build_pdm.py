@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from massm.cohort.correspondences import enter_shapes, shape_sources, shapes_folder
-from massm.cohort.manifest import load_manifest
+from massm.cohort.manifest import Manifest, load_manifest
 from massm.cohort.shape_folder import (
     RegisteredShape,
     load_model,
@@ -107,13 +107,7 @@ def _build_dataset(
     args: argparse.Namespace, tasks: TaskRunner, table: Table, notes: list[str]
 ) -> None:
     manifest = load_manifest(args.dataset)
-    anatomies = args.anatomies or list(manifest.anatomies)
-    unknown = [name for name in anatomies if name not in manifest.anatomies]
-    if unknown:
-        raise DatasetError(
-            f'{args.dataset}/dataset.json: has no {", ".join(unknown)}; it was prepared with '
-            f'{", ".join(manifest.anatomies)}'
-        )
+    anatomies = _chosen(manifest, args.anatomies)
     results = {}
     for name in anatomies:
         try:
@@ -126,6 +120,24 @@ def _build_dataset(
         _summarise(folder, name, results[name], table, notes)
         print(f'{name}: {len(results[name])} shapes', flush=True)
     enter_shapes(manifest, results).save()
+
+
+def _chosen(manifest: Manifest, anatomies: list[str] | None) -> list[str]:
+    path = manifest.root / 'dataset.json'
+    closed = [name for name in manifest.anatomies if name not in manifest.open]
+    unknown = [name for name in anatomies or () if name not in manifest.anatomies]
+    if unknown:
+        raise DatasetError(
+            f'{path}: has no {", ".join(unknown)}; it was prepared with '
+            f'{", ".join(manifest.anatomies)}'
+        )
+    without_ends = [name for name in anatomies or () if name in manifest.open]
+    if without_ends or not closed:
+        raise DatasetError(
+            f'{path}: {", ".join(without_ends or manifest.open)} was prepared as open, without '
+            'shapes; prepare again without --open'
+        )
+    return anatomies or closed
 
 
 def _build_folder(

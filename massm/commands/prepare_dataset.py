@@ -15,15 +15,13 @@ from rich.table import Table
 from massm.cohort.prepare import (
     PrepareOptions,
     SubjectResult,
-    check_anatomies,
-    find_subjects,
     prepare_subjects,
-    read_splits,
     write_manifest,
 )
+from massm.cohort.source import check_anatomies, find_subjects, read_splits
 from massm.commands.progress import track
 from massm.errors import ConfigError
-from massm.structures import MASK_STATUSES
+from massm.structures import MASK_STATUSES, AnatomyStatus
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('out', type=Path, help='dataset folder to write')
     parser.add_argument('--anatomies', nargs='+', required=True, help='mask names, in order')
     parser.add_argument('--spacing', type=float, default=3.0, help='working spacing, mm')
+    parser.add_argument(
+        '--missing',
+        choices=('unlabelled', 'absent'),
+        default='unlabelled',
+        help='what a missing mask file says: nobody looked (default), or it is not there',
+    )
+    parser.add_argument(
+        '--open',
+        nargs='+',
+        default=[],
+        metavar='ANATOMY',
+        help='anatomies whose contours stop at arbitrary ends: masks, but no shapes',
+    )
     parser.add_argument('--jobs', type=int, default=-1, help='processes (default: all cores)')
     parser.add_argument('--seed', type=int, default=0, help='of the split without meta.csv')
 
@@ -44,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if not 0.2 <= args.spacing <= 20:
         raise ConfigError(f'--spacing is in mm, 0.2 to 20; got {args.spacing:g}')
-    options = PrepareOptions(tuple(dict.fromkeys(args.anatomies)), args.spacing)
+    options = _options(args)
     folders = find_subjects(args.source)
     check_anatomies(folders, options.anatomies)
     splits = read_splits(args.source, [folder.name for folder in folders], args.seed)
@@ -59,6 +70,15 @@ def run(args: argparse.Namespace) -> int:
     _report(results, options)
     write_manifest(args.out, options, results)
     return int(any(result.failure for result in results))
+
+
+def _options(args: argparse.Namespace) -> PrepareOptions:
+    anatomies = tuple(dict.fromkeys(args.anatomies))
+    unknown = [name for name in args.open if name not in anatomies]
+    if unknown:
+        raise ConfigError(f'--open: {", ".join(unknown)} not among --anatomies; name it there too')
+    missing = AnatomyStatus(args.missing)
+    return PrepareOptions(anatomies, args.spacing, missing, tuple(dict.fromkeys(args.open)))
 
 
 def _report(results: list[SubjectResult], options: PrepareOptions) -> None:

@@ -111,6 +111,12 @@ class ShapeDataset(BaseDataset):
                 f'{path}: has no {", ".join(unknown)}; it was prepared with '
                 f'{", ".join(self.manifest.anatomies)}'
             )
+        without_ends = [name for name in anatomies if name in self.manifest.open]
+        if without_ends:
+            raise ConfigError(
+                f'{path}: {", ".join(without_ends)} was prepared as open, with masks but without '
+                'shapes; take it out of `anatomies`, or prepare again without --open'
+            )
         if abs(self.manifest.spacing - self.spacing) > 1e-6:
             raise ConfigError(
                 f'{path}: prepared at {self.manifest.spacing:g} mm but the config says '
@@ -133,7 +139,7 @@ def _record(manifest: Manifest, subject: SubjectEntry, anatomies: Sequence[str])
         'id': subject.id,
         'image': manifest.path(subject.image),
         'anatomies': list(anatomies),
-        'status': [e.status if e is not None else AnatomyStatus.ABSENT for e in entries],
+        'status': [e.status if e is not None else AnatomyStatus.UNLABELLED for e in entries],
         'local': paths('local', usable=True),
         'world': paths('world', usable=True),
         'mesh': paths('mesh', usable=False),

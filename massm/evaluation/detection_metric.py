@@ -18,7 +18,7 @@ class DetectionMetric(BaseMetric):
 
     A whole anatomy is ``found`` when its score reaches the threshold and the predicted centre lies
     in the true box, else ``missed``. An absent one whose score reaches the threshold is ``false``.
-    Truncated anatomies count nowhere.
+    Truncated anatomies count nowhere, and one that nobody annotated has no row.
 
     Args:
         score_threshold: lowest score that says the anatomy is there; by default the model's.
@@ -57,6 +57,8 @@ def detection_rows(sample: dict, threshold: float) -> list[Row]:
     rows = []
     for k, anatomy in enumerate(sample['anatomies']):
         status = AnatomyStatus(sample['status'][k])
+        if not status.is_labelled:
+            continue
         score = float(sample['scores'][k])
         row = {'id': sample['id'], 'anatomy': anatomy, 'status': status.value, 'score': score}
         if status.is_missing:

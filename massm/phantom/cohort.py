@@ -130,6 +130,7 @@ def _render(
     masks = {}
     for k, name in enumerate(anatomy.ANATOMIES):
         if name in absent:
+            masks[name] = np.zeros(grid.shape, dtype=bool)
             continue
         inside = np.clip(0.5 - fields[1 + k] / 1.5, 0, 1)
         spread = blood[k] if name.startswith('heart') else 0.3 * blood[k]

@@ -100,12 +100,11 @@ def test_statuses_components_and_resuming(tmp_path, capsys):
     assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
     printed = capsys.readouterr().out
     assert 'two/organ: 2 voxels off the largest part left out' in printed
-    statuses = {s.id: s.anatomies['organ'].status for s in load_manifest(tmp_path / 'out').subjects}
-    assert statuses == {
+    assert statuses(tmp_path / 'out') == {
         'cut': AnatomyStatus.TRUNCATED,
         'two': AnatomyStatus.OK,
         'empty': AnatomyStatus.EMPTY,
-        'gone': AnatomyStatus.ABSENT,
+        'gone': AnatomyStatus.UNLABELLED,
     }
     image = tmp_path / 'out/images/cut.nii'
     before = image.stat().st_mtime_ns
@@ -113,6 +112,57 @@ def test_statuses_components_and_resuming(tmp_path, capsys):
     assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
     assert '(3 unchanged since an earlier run)' in capsys.readouterr().out
     assert image.stat().st_mtime_ns == before
+
+
+def statuses(root):
+    return {s.id: s.anatomies['organ'].status for s in load_manifest(root).subjects}
+
+
+def test_a_missing_file_says_nothing_unless_told_otherwise(tmp_path, capsys):
+    for name in ('labelled', 'not'):
+        write_subject(tmp_path / 'src' / name, AFFINE)
+    (tmp_path / 'src/not/segmentations/organ.nii.gz').unlink()
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
+    assert 'unlabelled' in capsys.readouterr().out
+    assert statuses(tmp_path / 'out')['not'] is AnatomyStatus.UNLABELLED
+    assert prepare(tmp_path / 'src', tmp_path / 'out', '--missing', 'absent') == 0
+    assert statuses(tmp_path / 'out')['not'] is AnatomyStatus.ABSENT
+
+
+def test_a_mask_that_vanishes_at_the_working_spacing_is_unlabelled(tmp_path, capsys):
+    dot = np.zeros(SHAPE, np.uint8)
+    dot[20, 20, 20] = 1
+    write_subject(tmp_path / 'src/a', AFFINE, mask=dot)
+    write_subject(tmp_path / 'src/b', AFFINE)
+    assert prepare(tmp_path / 'src', tmp_path / 'out', '--spacing', '9') == 0
+    assert 'a/organ: vanishes at 9 mm' in capsys.readouterr().out
+    assert statuses(tmp_path / 'out')['a'] is AnatomyStatus.UNLABELLED
+
+
+def test_a_contour_beyond_the_imaged_body_is_truncated(tmp_path, capsys):
+    """As a cord contoured through slices where nothing was imaged: its surface leaves the volume
+    that the network will see, which is cropped to the body."""
+    mask = ellipsoid(radii=(3, 3, 14))
+    ct = np.where(mask, 100, -80).astype(np.int16)
+    ct[:, :, 26:] = -1000
+    save(tmp_path / 'src/a/ct.nii.gz', ct, AFFINE)
+    save(tmp_path / 'src/a/segmentations/organ.nii.gz', mask, AFFINE)
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
+    assert statuses(tmp_path / 'out')['a'] is AnatomyStatus.TRUNCATED
+
+
+def test_an_open_anatomy_has_masks_and_no_shapes(tmp_path, capsys):
+    for name in 'ab':
+        write_subject(tmp_path / 'src' / name, AFFINE)
+    source, out = tmp_path / 'src', tmp_path / 'out'
+    assert prepare(source, out, '--open', 'organ') == 0
+    manifest = load_manifest(out)
+    entry = manifest.subjects[0].anatomies['organ']
+    assert entry.status is AnatomyStatus.TRUNCATED and entry.mask and entry.mesh is None
+    assert run_command('build_pdm', [str(out), '--particles', '32']) == 1
+    assert 'organ was prepared as open' in capsys.readouterr().err
+    assert prepare(source, out, '--open', 'liver') == 1
+    assert 'liver not among --anatomies' in capsys.readouterr().err
 
 
 def test_an_organ_cut_by_padding_inside_the_volume_is_truncated(tmp_path):
@@ -128,8 +178,10 @@ def test_an_organ_cut_by_padding_inside_the_volume_is_truncated(tmp_path):
         save(tmp_path / f'src/{name}/ct.nii.gz', ct, AFFINE)
         save(tmp_path / f'src/{name}/segmentations/organ.nii.gz', mask, AFFINE)
     assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
-    statuses = {s.id: s.anatomies['organ'].status for s in load_manifest(tmp_path / 'out').subjects}
-    assert statuses == {'padded': AnatomyStatus.TRUNCATED, 'airway': AnatomyStatus.OK}
+    assert statuses(tmp_path / 'out') == {
+        'padded': AnatomyStatus.TRUNCATED,
+        'airway': AnatomyStatus.OK,
+    }
 
 
 def test_a_broken_subject_is_named_and_the_rest_goes_on(tmp_path, capsys):

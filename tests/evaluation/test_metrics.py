@@ -47,6 +47,8 @@ def test_found_missed_false_and_what_is_not_counted():
     }
     assert not {'found', 'missed', 'false'} & set(rows[2])
     assert rows[3]['false'] == 0
+    unknown = detected([0.9] * 4) | {'status': ['ok', 'unlabelled', 'truncated', 'empty']}
+    assert [row['anatomy'] for row in detection_rows(unknown, 0.3)] == ['a', 'c', 'd']
     assert detection_rows(detected([0.2, 0, 0, 0]), 0.3)[0]['missed'] == 1
     assert detection_rows(detected([0.9, 0, 0, 0], shift=5), 0.3)[0]['missed'] == 1
 

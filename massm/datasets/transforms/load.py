@@ -1,5 +1,6 @@
 """Reading a subject's volume and particles."""
 
+from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -11,6 +12,24 @@ from massm.io.nifti import map_volume
 from massm.io.particles import read_particles
 from massm.registry import TRANSFORMS
 from massm.structures import Grid
+
+# Voxels that particles may lie outside of their volume: surfaces are smooth, voxels are not.
+JUT_VOXELS = 2.0
+
+
+def particles_in_volume(path: Path, count: int, grid: Grid) -> np.ndarray:
+    """``[count, 3]`` local particles in voxels of ``grid``.
+
+    Raises:
+        ShapeError: not such a file, or particles lie outside the volume: they belong to another.
+    """
+    points = grid.to_voxel(read_particles(path, count))
+    if (points < -JUT_VOXELS).any() or (points > np.array(grid.shape) - 1 + JUT_VOXELS).any():
+        raise ShapeError(
+            f'{path}: particles lie outside of the volume; they belong to another, run build_pdm '
+            'again'
+        )
+    return points
 
 
 @TRANSFORMS.register_module()
@@ -28,27 +47,19 @@ class LoadVolume(BaseTransform):
 @TRANSFORMS.register_module()
 class LoadParticles(BaseTransform):
     """Adds ``local_vox`` ``[K, M, 3]`` and the flags ``has_shape`` (particles exist) and
-    ``counted`` (not truncated, so that the detector's channel counts), both ``[K]``."""
+    ``counted`` (whole or known to be absent, so that the detector's channel counts), both
+    ``[K]``."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """See the class.
-
-        Raises:
-            ShapeError: particles lie outside the volume, so they belong to another one.
-        """
+        """See the class."""
         grid, count = results['grid'], results['num_particles']
         local = np.zeros((len(results['local']), count, 3), dtype=np.float32)
         has_shape = np.zeros(len(local), dtype=bool)
         for k, path in enumerate(results['local']):
             if path is None:
                 continue
-            local[k] = grid.to_voxel(read_particles(path, count))
+            local[k] = particles_in_volume(path, count, grid)
             has_shape[k] = True
-            if (local[k].min(0) < -2).any() or (local[k].max(0) > np.array(grid.shape) + 1).any():
-                raise ShapeError(
-                    f'{path}: particles lie outside {results["image"]}; they belong to another '
-                    'volume, run build_pdm again'
-                )
         missing = np.array([status.is_missing for status in results['status']])
         results.update(local_vox=local, has_shape=has_shape, counted=has_shape | missing)
         return results

@@ -1,0 +1,46 @@
+"""What is wrong with any subject is told before a training's first step, all of it at once."""
+
+import gzip
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from massm.apis.train import train
+from massm.errors import DatasetError
+from massm.io.particles import read_particles, write_particles
+
+
+@pytest.fixture
+def spoilt(tiny_dataset, tmp_path):
+    """A copy of the dataset in which three training subjects are broken, each in another way."""
+    root = tmp_path / 'spoilt'
+    shutil.copytree(tiny_dataset, root)
+    rows = json.loads((root / 'dataset.json').read_text())['data_list']
+    train_rows = [row for row in rows if row['split'] == 'train']
+    cut, moved, torn = train_rows[:3]
+    image = root / cut['image']
+    image.write_bytes(image.read_bytes()[:-1000])
+    local = next(root / e['local'] for e in moved['anatomies'].values() if 'local' in e)
+    write_particles(local, read_particles(local) + np.array([900.0, 0, 0]))
+    mask = next(root / e['mask'] for e in torn['anatomies'].values() if 'mask' in e)
+    content = bytearray(mask.read_bytes())
+    content[-6] ^= 0xFF  # the checksum
+    mask.write_bytes(content)
+    with pytest.raises(gzip.BadGzipFile):
+        gzip.decompress(content)
+    used = [row for row in rows if row['split'] != 'test']
+    return root, [row['id'] for row in (cut, moved, torn)], len(used)
+
+
+def test_every_broken_subject_is_named_before_the_first_step(spoilt, tiny_config, tmp_path):
+    root, broken, count = spoilt
+    work = tmp_path / 'work'
+    with pytest.raises(DatasetError) as caught:
+        train(tiny_config(data_root=str(root)), str(work))
+    text = str(caught.value)
+    assert f'3 of {count} subjects cannot be used' in text
+    assert all(f'{subject}: ' in text for subject in broken)
+    assert 'particles lie outside of the volume' in text
+    assert not list(work.glob('*.pth'))
