@@ -53,19 +53,22 @@ activate() {
 }
 
 # install_packages EXTRAS: torch comes by pip, which may know of a wheel for this machine; the rest
-# by uv, in seconds where pip takes minutes. Of all packages only massm is built beside torch, for
-# its operators: there mmcv would compile all of its own (minutes; none is used here).
+# by uv, in seconds where pip takes minutes. First everything, each package built by itself: next to
+# torch, mmcv would compile all of its operators (minutes; none is used here). Then ours again, whose
+# operators do need torch.
 install_packages() {
-  local pip=(python -m pip install -q --disable-pip-version-check -c requirements/constraints.txt)
-  local first=(--no-compile setuptools wheel ninja torch)
+  local pinned=(-q -c requirements/constraints.txt) everything=(-e ".$1")
+  local ours=(--no-build-isolation --no-deps -e .) first=(--no-compile setuptools wheel ninja torch)
+  local pip=(python -m pip install --disable-pip-version-check "${pinned[@]}")
+  local uv=(python -m uv pip install --python "$(command -v python)" --reinstall-package massm "${pinned[@]}")
   "${pip[@]}" "${first[@]}" uv || "${pip[@]}" "${first[@]}" \
     || fail "pip could not install torch; the lines above say why"
-  python -m uv pip install -q --python "$(command -v python)" -c requirements/constraints.txt \
-    --no-build-isolation-package massm --reinstall-package massm -e ".$1" && return
-  echo "note: uv could not install the packages, now pip does (a few minutes)"
-  "${pip[@]}" -e ".$1" || fail "pip could not install the packages; the lines above say why"
-  "${pip[@]}" --no-build-isolation --no-deps -e . \
-    || fail "pip could not build massm; the lines above say why"
+  if ! "${uv[@]}" "${everything[@]}"; then
+    echo "note: uv could not install the packages, now pip does (a few minutes)"
+    uv=("${pip[@]}")
+    "${pip[@]}" "${everything[@]}" || fail "pip could not install the packages; the lines above say why"
+  fi
+  "${uv[@]}" "${ours[@]}" || fail "massm's operators could not be built; the lines above say why"
 }
 
 make_environment() {
