@@ -1,17 +1,23 @@
-"""A tiny phantom cohort, prepared and in correspondence, shared by all tests."""
+"""A tiny phantom cohort, prepared and in correspondence, shared by all tests and workers."""
 
+import copy
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from massm.cli import run_command
 from massm.phantom.anatomy import ANATOMIES
 from massm.structures import Mesh
 
-torch.set_num_threads(2)
+# Two workers have a core each.
+torch.set_num_threads(1 if 'PYTEST_XDIST_WORKER' in os.environ else 2)
 ROOT = Path(__file__).parents[1]
 TINY_PARTICLES, TINY_SPACING = 64, 8.0
 
@@ -25,20 +31,42 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope='session')
-def tiny_source(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp('phantom')
-    command = [str(out), '--subjects', '9', '--spacing', '8', '--seed', '3']
-    assert run_command('make_phantom', command) == 0
-    return out
+def shared(tmp_path_factory):
+    """``shared(name, make)``: the folder that ``make(folder)`` fills, once for all workers."""
+    root = tmp_path_factory.getbasetemp()
+    root = (root.parent if 'PYTEST_XDIST_WORKER' in os.environ else root) / 'shared'
+    root.mkdir(exist_ok=True)
+
+    def folder(name: str, make: Callable[[Path], Any]) -> Path:
+        out, made = root / name, root / f'{name}.made'
+        with FileLock(root / f'{name}.lock'):
+            if not made.exists():
+                shutil.rmtree(out, ignore_errors=True)
+                out.mkdir()
+                make(out)
+                made.touch()
+        return out
+
+    return folder
 
 
 @pytest.fixture(scope='session')
-def tiny_dataset(tiny_source, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp('dataset')
-    prepare = [str(tiny_source), str(out), '--spacing', '8', '--anatomies', *ANATOMIES]
-    assert run_command('prepare_dataset', prepare) == 0
-    assert run_command('build_pdm', [str(out), '--particles', str(TINY_PARTICLES)]) == 0
-    return out
+def tiny_source(shared) -> Path:
+    def make(out: Path):
+        command = [str(out), '--subjects', '9', '--spacing', '8', '--seed', '3']
+        assert run_command('make_phantom', command) == 0
+
+    return shared('phantom', make)
+
+
+@pytest.fixture(scope='session')
+def tiny_dataset(tiny_source, shared) -> Path:
+    def make(out: Path):
+        prepare = [str(tiny_source), str(out), '--spacing', '8', '--anatomies', *ANATOMIES]
+        assert run_command('prepare_dataset', prepare) == 0
+        assert run_command('build_pdm', [str(out), '--particles', str(TINY_PARTICLES)]) == 0
+
+    return shared('dataset', make)
 
 
 @pytest.fixture(scope='session')
@@ -72,11 +100,10 @@ def tiny_config(tiny_dataset):
 
 
 @pytest.fixture(scope='session')
-def fitted(tiny_config, tmp_path_factory):
+def fitted(tiny_config, shared):
     """Config and work dir of a small network that knows the tiny cohort's training subjects."""
     from massm.apis.train import train
 
-    folder = tmp_path_factory.mktemp('fitted')
     config = tiny_config(
         **{
             'train_cfg.max_epochs': 60,
@@ -92,19 +119,21 @@ def fitted(tiny_config, tmp_path_factory):
         }
     )
     config.train_dataloader.dataset.pipeline = config.test_dataloader.dataset.pipeline
-    train(config, str(folder))
+    folder = shared('fitted', lambda out: train(copy.deepcopy(config), str(out)))
+    config.work_dir = str(folder)
     return config, folder
 
 
 @pytest.fixture(scope='session')
-def model_directory(fitted, tmp_path_factory) -> Path:
+def model_directory(fitted, shared) -> Path:
     """The same network, exported."""
     from massm.inference.model_directory import export_model
 
-    config, folder = fitted
-    out = tmp_path_factory.mktemp('exported') / 'model'
-    export_model(config, folder / 'epoch_60.pth', out, data='tiny phantom cohort')
-    return out
+    def make(out: Path):
+        config, folder = fitted
+        export_model(config, folder / 'epoch_60.pth', out / 'model', data='tiny phantom cohort')
+
+    return shared('exported', make) / 'model'
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ need() {
   local what=$1; shift
   if can_apt; then
     echo "installing $what: $*"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"; } >/dev/null 2>&1 \
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq "$@"; } >/dev/null 2>&1 \
       || fail "could not install $what; run: apt-get install $*"
   else
     fail "$what is missing; run: sudo apt-get install $*"
@@ -52,6 +52,25 @@ activate() {
   PYTHON=python
 }
 
+# install_packages EXTRAS: torch comes by pip, which may know of a wheel for this machine; the rest
+# by uv, in seconds where pip takes minutes. First everything, each package built by itself: next to
+# torch, mmcv would compile all of its operators (minutes; none is used here). Then ours again, whose
+# operators do need torch.
+install_packages() {
+  local pinned=(-q -c requirements/constraints.txt) everything=(-e ".$1")
+  local ours=(--no-build-isolation --no-deps -e .) first=(--no-compile setuptools wheel ninja torch)
+  local pip=(python -m pip install --disable-pip-version-check "${pinned[@]}")
+  local uv=(python -m uv pip install --python "$(command -v python)" --reinstall-package massm "${pinned[@]}")
+  "${pip[@]}" "${first[@]}" uv || "${pip[@]}" "${first[@]}" \
+    || fail "pip could not install torch; the lines above say why"
+  if ! "${uv[@]}" "${everything[@]}"; then
+    echo "note: uv could not install the packages, now pip does (a few minutes)"
+    uv=("${pip[@]}")
+    "${pip[@]}" "${everything[@]}" || fail "pip could not install the packages; the lines above say why"
+  fi
+  "${uv[@]}" "${ours[@]}" || fail "massm's operators could not be built; the lines above say why"
+}
+
 make_environment() {
   check_python
   check_libraries
@@ -61,14 +80,8 @@ make_environment() {
   local record
   record="$(python -c 'import sys; print(sys.prefix)')/.massm-installed"
   if ! grep -qxF "$stamp" "$record" 2>/dev/null || ! python -c 'import massm' 2>/dev/null; then
-    echo "installing packages (first run: a few minutes)"
-    # First everything, each package built by itself: next to torch, mmcv would compile all of its
-    # operators (minutes; none is used here). Then ours again, whose operators do need torch.
-    local pip=(python -m pip install -q --disable-pip-version-check -c requirements/constraints.txt)
-    "${pip[@]}" setuptools wheel ninja torch && "${pip[@]}" -e ".$1" \
-      || fail "pip could not install the packages; the lines above say why"
-    "${pip[@]}" --no-build-isolation --no-deps -e . \
-      || fail "pip could not build massm; the lines above say why"
+    echo "installing packages (first run: a minute or two)"
+    install_packages "$1"
     echo "$stamp" >>"$record"
   fi
 }

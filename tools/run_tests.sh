@@ -4,7 +4,10 @@
 set -euo pipefail
 # shellcheck source=tools/environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+check_libraries
+# The report is looked at in a real browser where one can be had; it comes while pip works.
+command -v chromium >/dev/null || ! can_apt || (need "a browser for the report's tests" chromium) &
 make_environment "[tests]"
-# The report is looked at in a real browser where one can be had.
-command -v chromium >/dev/null || ! can_apt || (need "a browser for the report's tests" chromium) || true
-python -m pytest "$@"
+wait
+# Two workers, a core each; a test file runs on one of them, so that its fixtures are made once.
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} python -m pytest -n 2 --dist loadfile --durations=10 "$@"

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -57,10 +58,12 @@ def test_only_training_shapes_make_the_model(tiny_dataset):
     assert template['subject'] in {s.id for s in train}
 
 
-def test_a_second_run_changes_nothing(tiny_dataset):
-    files = sorted((tiny_dataset / 'shapes' / ANATOMY / 'local').glob('*.particles'))
+def test_a_second_run_changes_nothing(tiny_dataset, tmp_path):
+    # On a copy: it writes the statistics anew, which other workers may be reading.
+    dataset = shutil.copytree(tiny_dataset, tmp_path / 'dataset')
+    files = sorted((dataset / 'shapes' / ANATOMY / 'local').glob('*.particles'))
     before = [f.stat().st_mtime_ns for f in files]
-    command = [str(tiny_dataset), '--particles', '64', '--anatomies', ANATOMY]
+    command = [str(dataset), '--particles', '64', '--anatomies', ANATOMY]
     assert run_command('build_pdm', command) == 0
     assert before == [f.stat().st_mtime_ns for f in files]
 

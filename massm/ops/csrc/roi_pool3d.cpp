@@ -55,3 +55,22 @@ TORCH_LIBRARY(massm, m) {
       "roi_pool3d_align_backward(Tensor grad, Tensor rois, int[] sizes, float[] scales, "
       "int[] shapes, bool[] channels_last) -> Tensor[]");
 }
+
+TORCH_LIBRARY_IMPL(massm, CPU, m) {
+  m.impl("roi_pool3d_max", massm::max_cpu);
+  m.impl(
+      "roi_pool3d_max_backward",
+      [](const at::Tensor& grad, const at::Tensor& argmax, const at::Tensor& rois,
+         at::ArrayRef<int64_t> sizes, at::ArrayRef<double> scales, at::ArrayRef<int64_t> shapes,
+         const c10::List<bool>& channels_last) {
+        return massm::max_backward_cpu(grad, argmax, rois, sizes, scales, shapes, channels_last.vec());
+      });
+  m.impl("roi_pool3d_align", massm::align_cpu);
+  m.impl(
+      "roi_pool3d_align_backward",
+      [](const at::Tensor& grad, const at::Tensor& rois, at::ArrayRef<int64_t> sizes,
+         at::ArrayRef<double> scales, at::ArrayRef<int64_t> shapes,
+         const c10::List<bool>& channels_last) {
+        return massm::align_backward_cpu(grad, rois, sizes, scales, shapes, channels_last.vec());
+      });
+}

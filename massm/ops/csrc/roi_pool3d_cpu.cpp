@@ -4,9 +4,6 @@
 #include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
-#include <torch/library.h>
 
 #include <cstring>
 
@@ -270,15 +267,16 @@ void align_level(
 
 // Gradients are summed in the wide type of T, and narrowed at the end.
 std::vector<Tensor> empty_gradients(
-    const Tensor& grad, const std::vector<Level>& levels, const c10::List<bool>& channels_last) {
+    const Tensor& grad, const std::vector<Level>& levels, const std::vector<bool>& channels_last) {
   std::vector<Tensor> gradients;
   auto wide = at::isReducedFloatingType(grad.scalar_type()) ? at::kFloat : grad.scalar_type();
   for (size_t i = 0; i < levels.size(); ++i) {
     const Level& level = levels[i];
-    auto format = channels_last[i] ? at::MemoryFormat::ChannelsLast3d : at::MemoryFormat::Contiguous;
-    Tensor gradient = at::empty(
-        {level.batch, level.channels, level.length[0], level.length[1], level.length[2]},
-        grad.options().dtype(wide), format);
+    const int64_t* n = level.length;
+    Tensor gradient =
+        channels_last[i]
+            ? grad.new_empty({level.batch, n[0], n[1], n[2], level.channels}, wide).permute({0, 4, 1, 2, 3})
+            : grad.new_empty({level.batch, level.channels, n[0], n[1], n[2]}, wide);
     // By all threads: fresh memory costs more to touch than to fill.
     auto* bytes = static_cast<char*>(gradient.mutable_data_ptr());
     at::parallel_for(0, gradient.nbytes(), 1 << 20, [&](int64_t begin, int64_t end) {
@@ -302,13 +300,15 @@ void for_channels(const Tensor& boxes, int64_t channels, const Task& task) {
   });
 }
 
+}  // namespace
+
 std::tuple<Tensor, Tensor> max_cpu(
     at::TensorList inputs, const Tensor& rois, at::ArrayRef<int64_t> sizes, at::ArrayRef<double> scales) {
   auto levels = make_levels(shapes_of(inputs), sizes, scales);
   Tensor boxes = checked_rois(rois, levels[0].batch);
   int64_t row = row_length(levels), offset = 0;
-  Tensor out = at::zeros({boxes.size(0), row}, inputs[0].options());
-  Tensor argmax = at::empty({boxes.size(0), row}, inputs[0].options().dtype(at::kInt)).fill_(-1);
+  Tensor out = inputs[0].new_zeros({boxes.size(0), row});
+  Tensor argmax = boxes.new_full({boxes.size(0), row}, -1, at::kInt);
   for (size_t i = 0; i < levels.size(); ++i) {
     bool last = lies_channels_last(inputs[i]);
     Tensor input = last ? inputs[i] : inputs[i].contiguous();
@@ -325,7 +325,7 @@ std::tuple<Tensor, Tensor> max_cpu(
 
 std::vector<Tensor> max_backward_cpu(
     const Tensor& grad, const Tensor& argmax, const Tensor& rois, at::ArrayRef<int64_t> sizes,
-    at::ArrayRef<double> scales, at::ArrayRef<int64_t> shapes, const c10::List<bool>& channels_last) {
+    at::ArrayRef<double> scales, at::ArrayRef<int64_t> shapes, const std::vector<bool>& channels_last) {
   auto levels = make_levels(shapes, sizes, scales);
   Tensor boxes = checked_rois(rois, levels[0].batch), rows = grad.contiguous();
   Tensor indices = argmax.contiguous();
@@ -359,7 +359,7 @@ Tensor align_cpu(
   auto levels = make_levels(shapes_of(inputs), sizes, scales);
   Tensor boxes = checked_rois(rois, levels[0].batch);
   int64_t row = row_length(levels), offset = 0;
-  Tensor out = at::zeros({boxes.size(0), row}, inputs[0].options());
+  Tensor out = inputs[0].new_zeros({boxes.size(0), row});
   for (size_t i = 0; i < levels.size(); ++i) {
     bool last = lies_channels_last(inputs[i]);
     Tensor input = last ? inputs[i] : inputs[i].contiguous();
@@ -376,7 +376,7 @@ Tensor align_cpu(
 
 std::vector<Tensor> align_backward_cpu(
     const Tensor& grad, const Tensor& rois, at::ArrayRef<int64_t> sizes, at::ArrayRef<double> scales,
-    at::ArrayRef<int64_t> shapes, const c10::List<bool>& channels_last) {
+    at::ArrayRef<int64_t> shapes, const std::vector<bool>& channels_last) {
   auto levels = make_levels(shapes, sizes, scales);
   Tensor boxes = checked_rois(rois, levels[0].batch), rows = grad.contiguous();
   int64_t row = row_length(levels), offset = 0;
@@ -410,12 +410,4 @@ std::vector<Tensor> align_backward_cpu(
   return gradients;
 }
 
-}  // namespace
 }  // namespace massm
-
-TORCH_LIBRARY_IMPL(massm, CPU, m) {
-  m.impl("roi_pool3d_max", massm::max_cpu);
-  m.impl("roi_pool3d_max_backward", massm::max_backward_cpu);
-  m.impl("roi_pool3d_align", massm::align_cpu);
-  m.impl("roi_pool3d_align_backward", massm::align_backward_cpu);
-}
