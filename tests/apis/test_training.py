@@ -14,6 +14,7 @@ from massm.apis.test import test as run_test
 from massm.apis.train import train
 from massm.cli import run_command
 from massm.engine.checkpoint import load_checkpoint
+from massm.engine.hooks import CVAEPretrainHook
 from massm.errors import CheckpointError, ConfigError
 from tests.conftest import ROOT, TINY_PARTICLES
 
@@ -43,6 +44,36 @@ def test_resuming_equals_never_having_stopped_bit_for_bit(tiny_config, tmp_path)
         straight['backbone.conv1.weight'],
         weights(tmp_path / 'straight', 2)['backbone.conv1.weight'],
     )
+
+
+def test_training_does_not_move_the_pretrained_shape_decoder(tiny_config, tmp_path, monkeypatch):
+    """Not by a gradient left over from its pretraining, and not by weight decay."""
+    pretrained = {}
+
+    def pretrain_and_keep(hook, runner):
+        pretrain(hook, runner)
+        vae = runner.model.world_head.shape_vae
+        pretrained.update({k: v.clone() for k, v in vae.state_dict().items()})
+
+    pretrain = CVAEPretrainHook.before_train
+    monkeypatch.setattr(CVAEPretrainHook, 'before_train', pretrain_and_keep)
+    runner = train(
+        tiny_config(
+            **{
+                'train_cfg.max_epochs': 1,
+                'train_cfg.val_interval': 10,
+                'default_hooks.checkpoint.save_best': None,
+                'optim_wrapper.optimizer.weight_decay': 0.5,
+            }
+        ),
+        str(tmp_path),
+    )
+    trained = runner.model.world_head.shape_vae.state_dict()
+    assert trained.keys() == pretrained.keys() and len(trained) > 10
+    assert all(torch.equal(trained[k], pretrained[k]) for k in trained)
+    in_optimiser = {id(p) for group in runner.optim_wrapper.param_groups for p in group['params']}
+    wanted = {id(p) for p in runner.model.parameters() if p.requires_grad}
+    assert in_optimiser == wanted
 
 
 def _logged_losses(folder):
