@@ -27,8 +27,9 @@ class LoadVolume(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadParticles(BaseTransform):
-    """Adds ``local_vox`` ``[K, M, 3]`` and the flags ``has_shape`` (particles exist) and
-    ``counted`` (not truncated, so that the detector's channel counts), both ``[K]``."""
+    """Adds ``local_vox`` ``[K, M, 3]`` and three flags ``[K]``: ``has_box`` (``local_vox`` holds
+    points on the whole anatomy, whose extent is its box), ``has_shape`` (and they are in
+    correspondence) and ``counted`` (not truncated, so that the detector's channel counts)."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """See the class.
@@ -50,5 +51,10 @@ class LoadParticles(BaseTransform):
                     'volume, run build_pdm again'
                 )
         missing = np.array([status.is_missing for status in results['status']])
-        results.update(local_vox=local, has_shape=has_shape, counted=has_shape | missing)
+        results.update(
+            local_vox=local,
+            has_box=has_shape.copy(),
+            has_shape=has_shape,
+            counted=has_shape | missing,
+        )
         return results
