@@ -4,8 +4,9 @@ import tempfile
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
+from massm.apis.checkpoints import check_fits
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
 from massm.errors import ConfigError
@@ -34,6 +35,7 @@ def train(
 
     Raises:
         ConfigError: the work dir cannot be written.
+        CheckpointError: the checkpoint to go on from was trained on something else.
     """
     register_safe_loader(trust_checkpoint)
     config.launcher = launcher
@@ -43,6 +45,10 @@ def train(
     config.resume = bool(resume)
     if isinstance(resume, str):
         config.load_from = resume
+    # The same one that mmengine will choose.
+    earlier = config.get('load_from') or find_latest_checkpoint(config.work_dir)
+    if resume and earlier:
+        check_fits(config, earlier, trust_checkpoint)
     if amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
     runner = Runner.from_cfg(config)
