@@ -37,6 +37,12 @@ TRANSFORMS = Registry(
     locations=['massm.datasets.transforms'],
 )
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='massm', locations=['massm.engine'])
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='massm',
+    locations=['massm.engine'],
+)
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='massm', locations=['massm.evaluation'])
 
 # Kinds the package adds nothing to: children all the same, so that mmengine finds its own classes
@@ -48,9 +54,6 @@ LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='massm')
 MODEL_WRAPPERS = Registry('model_wrapper', parent=MMENGINE_MODEL_WRAPPERS, scope='massm')
 OPTIMIZERS = Registry('optimizer', parent=MMENGINE_OPTIMIZERS, scope='massm')
 OPTIM_WRAPPERS = Registry('optim_wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='massm')
-OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    'optimizer wrapper constructor', parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, scope='massm'
-)
 PARAM_SCHEDULERS = Registry('parameter scheduler', parent=MMENGINE_PARAM_SCHEDULERS, scope='massm')
 RUNNERS = Registry('runner', parent=MMENGINE_RUNNERS, scope='massm')
 VISBACKENDS = Registry('vis_backend', parent=MMENGINE_VISBACKENDS, scope='massm')

@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from massm.engine.checkpoint import load_checkpoint
 from massm.errors import CheckpointError
+from massm.io.templates import read_template, shape_model_digest
 
 
 def find_checkpoint(work_dir: Path) -> Path:
@@ -26,11 +27,12 @@ def find_checkpoint(work_dir: Path) -> Path:
     raise CheckpointError(f'{work_dir}: no checkpoint; train first, or name one')
 
 
-def check_fits(config: Config, path: str, trust: bool = False) -> dict:
+def check_settings(config: Config, path: str, trust: bool = False) -> dict:
     """Reads a checkpoint and refuses one that was trained with other settings.
 
     Raises:
-        CheckpointError: anatomies, particles or spacing differ.
+        CheckpointError: anatomies or their order, particles or spacing differ, or it is of an
+            older version.
     """
     checkpoint = load_checkpoint(path, trust=trust)
     if 'state_dict' not in checkpoint:
@@ -42,6 +44,32 @@ def check_fits(config: Config, path: str, trust: bool = False) -> dict:
                 f'{path}: was trained with {key} = {meta[key]}, the config says {config[key]}; '
                 'use the config it was trained with'
             )
+    # Refused and not let through with a warning: networks of that time were trained on HU windows
+    # scaled to [-1, 1] and would be wrong on every image.
+    if 'shape_model' not in meta:
+        raise CheckpointError(
+            f'{path}: does not say which correspondences it was trained on, so it is of an older '
+            'version; train again'
+        )
+    return checkpoint
+
+
+def check_fits(config: Config, path: str, trust: bool = False) -> dict:
+    """:func:`check_settings`, and refuses a checkpoint trained on other correspondences than the
+    config's dataset holds now.
+
+    Raises:
+        CheckpointError: they differ, or the settings do.
+        DatasetError: the dataset has no correspondences.
+    """
+    checkpoint = check_settings(config, path, trust)
+    root = Path(config.data_root)
+    templates = [read_template(root, name, config.num_particles) for name in config.anatomies]
+    if checkpoint['meta']['dataset_meta']['shape_model'] != shape_model_digest(templates):
+        raise CheckpointError(
+            f'{path}: was trained on other correspondences than {root / "shapes"} holds now; '
+            'train again, or set data_root to the dataset it was trained on'
+        )
     return checkpoint
 
 

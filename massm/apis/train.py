@@ -4,8 +4,9 @@ import tempfile
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
+from massm.apis.checkpoints import check_fits
 from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
@@ -35,6 +36,7 @@ def train(
 
     Raises:
         ConfigError: the work dir cannot be written.
+        CheckpointError: the checkpoint to go on from was trained on something else.
         DatasetError: a subject cannot be used; all of them are named before the first step.
     """
     register_safe_loader(trust_checkpoint)
@@ -45,6 +47,10 @@ def train(
     config.resume = bool(resume)
     if isinstance(resume, str):
         config.load_from = resume
+    # The same one that mmengine will choose.
+    earlier = config.get('load_from') or find_latest_checkpoint(config.work_dir)
+    if resume and earlier:
+        check_fits(config, earlier, trust_checkpoint)
     if amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
     loaders = [config.get('train_dataloader'), config.get('val_dataloader')]

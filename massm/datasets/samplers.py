@@ -11,8 +11,9 @@ from torch.utils.data import Sampler
 
 from massm.registry import DATA_SAMPLERS
 
-# Fewer would choose the partners of a batch more by size than by chance.
-MIN_POOL = 16
+# A pool that is more of the cohort would choose the partners of a batch more by size than by
+# chance, and always the same ones.
+LARGEST_SHARE, MIN_POOL = 4, 8
 
 
 class SampleIndex(int):
@@ -40,10 +41,10 @@ class SeededSampler(Sampler):
         shuffle: else the dataset's order.
         seed: of the order.
         round_up: repeat samples so that every rank has as many; off for evaluation.
-        pool: up to so many neighbours in the shuffled order (a quarter of the dataset at most, but
-            16) are rearranged until volumes of like size follow each other, so that a batch is
-            hardly padded and ranks work equally long; ``dataset.sizes()`` says how large they are.
-            1 leaves the order alone.
+        pool: up to so many neighbours in the shuffled order are rearranged until volumes of like
+            size follow each other, so that a batch is hardly padded and ranks work equally long;
+            ``dataset.sizes()`` says how large they are. A quarter of the dataset at most, rounded
+            to a power of two; where that leaves less than 8, the order stays as shuffled.
     """
 
     def __init__(
@@ -55,8 +56,8 @@ class SeededSampler(Sampler):
         pool: int = 1,
     ) -> None:
         self.rank, self.world_size = get_dist_info()
-        self.pool = min(pool, max(MIN_POOL, len(dataset) // 4))
-        self.sizes = dataset.sizes() if pool > 1 else None
+        self.pool = _pool_size(pool, len(dataset)) if shuffle else 1
+        self.sizes = dataset.sizes() if self.pool > 1 else None
         self.length, self.shuffle, self.seed = len(dataset), shuffle, seed
         self.epoch = 0
         if round_up:
@@ -76,7 +77,7 @@ class SeededSampler(Sampler):
             order = torch.randperm(self.length, generator=generator).tolist()
         if self.sizes is not None:
             pools = [order[i : i + self.pool] for i in range(0, self.length, self.pool)]
-            order = [index for pool in pools for index in alike_in_turn(pool, self.sizes)]
+            order = [n for pool in pools for n in alike_in_turn(pool, self.sizes, generator)]
         order = (order * math.ceil(self.total / max(self.length, 1)))[: self.total]
         for index in order[self.rank :: self.world_size]:
             yield SampleIndex.of(index, self.epoch)
@@ -85,17 +86,29 @@ class SeededSampler(Sampler):
         return self.num_samples
 
 
-def alike_in_turn(indices: Sequence[int], sizes: np.ndarray) -> list[int]:
+def _pool_size(wanted: int, length: int) -> int:
+    """See :class:`SeededSampler`; 1 where nothing is to be rearranged."""
+    most = min(wanted, length // LARGEST_SHARE)
+    return 1 if most < MIN_POOL else 2 ** round(math.log2(most))
+
+
+def alike_in_turn(
+    indices: Sequence[int], sizes: np.ndarray, generator: torch.Generator
+) -> list[int]:
     """Rearranges ``indices`` so that neighbours have like sizes along every axis: halves of halves,
-    each time along the axis whose sizes differ most. Equal volumes keep their order.
+    each time along the axis whose sizes differ most. Which of two halves comes first is drawn, so
+    that an epoch does not go from small to large.
 
     Args:
         sizes: ``[N, 3]`` voxels, of every volume that an index may name.
     """
-    if len(indices) <= 2:
+    if len(indices) < 2:
         return list(indices)
     logs = np.log(sizes[list(indices)])
     along = logs[:, np.ptp(logs, axis=0).argmax()]
     order = [indices[i] for i in np.argsort(along, kind='stable')]
     half = 2 ** math.ceil(math.log2(len(order)) - 1)
-    return alike_in_turn(order[:half], sizes) + alike_in_turn(order[half:], sizes)
+    first, second = (alike_in_turn(part, sizes, generator) for part in (order[:half], order[half:]))
+    # A smaller half stays last: before the other it would shift where that one's batches begin.
+    swapped = len(second) == half and torch.rand(1, generator=generator) < 0.5
+    return second + first if swapped else first + second

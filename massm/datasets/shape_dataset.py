@@ -11,7 +11,7 @@ from massm.cohort.manifest import Manifest, SubjectEntry, load_manifest
 from massm.errors import ConfigError, DatasetError
 from massm.io.nifti import map_volume
 from massm.io.particles import read_particles
-from massm.io.templates import ShapeTemplate, read_template
+from massm.io.templates import ShapeTemplate, read_template, shape_model_digest
 from massm.registry import DATASETS
 from massm.structures import AnatomyStatus
 
@@ -49,6 +49,7 @@ class ShapeDataset(BaseDataset):
         self.templates: list[ShapeTemplate] = [
             read_template(Path(data_root), name, num_particles) for name in anatomies
         ]
+        self._shape_model = shape_model_digest(self.templates)
         metainfo = {
             'anatomies': list(anatomies),
             'num_particles': num_particles,
@@ -58,9 +59,14 @@ class ShapeDataset(BaseDataset):
 
     @property
     def metainfo(self) -> dict:
-        """What metrics and checkpoints know of the dataset. ``data_root`` is added late, since
-        mmengine would open a string in it as a file."""
-        return {**super().metainfo, 'data_root': str(self.manifest.root)}
+        """What metrics and checkpoints know of the dataset. ``data_root`` and ``shape_model``, the
+        digest of its templates, are added late, since mmengine would open a string in it as a
+        file."""
+        return {
+            **super().metainfo,
+            'data_root': str(self.manifest.root),
+            'shape_model': self._shape_model,
+        }
 
     def load_data_list(self) -> list[dict]:
         """One record per subject, paths absolute."""

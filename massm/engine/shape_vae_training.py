@@ -54,6 +54,8 @@ def pretrain_shape_vae(
         optimizer.step()
         schedule.step()
         history.append(loss.detach())
+    # The last gradients go too: any optimiser that knew the parameters would take one step by them.
+    optimizer.zero_grad(set_to_none=True)
     vae.is_trained.fill_(True)
     head.freeze()
     return [float(value) for value in history]

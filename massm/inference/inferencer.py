@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 
-from massm.apis.checkpoints import check_fits, check_weights
+from massm.apis.checkpoints import check_settings, check_weights
 from massm.cohort.working_volume import working_volume
 from massm.engine.checkpoint import register_safe_loader
 from massm.errors import CheckpointError, ConfigError
@@ -87,7 +87,7 @@ class MASSMInferencer(BaseInferencer):
         if self._directory is not None:
             return self._directory.build().to(device)
         model = MODELS.build(cfg.model)
-        stored = check_fits(cfg, str(weights), self.trust_checkpoint)
+        stored = check_settings(cfg, str(weights), self.trust_checkpoint)
         check_weights(model, stored, str(weights))
         self._load_weights_to_model(model, stored, cfg)
         return model.to(device).eval()

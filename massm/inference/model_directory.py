@@ -32,7 +32,8 @@ from massm.models.massm import MASSM
 from massm.registry import MODELS
 from massm.shape.pdm import PointDistributionModel
 
-FORMAT, VERSION = 'massm-model', 1
+# Version 2: the network sees HU windows as [0, 1]; those of version 1 were trained on [-1, 1].
+FORMAT, VERSION = 'massm-model', 2
 # Layers of torch that mmcv builds by these names.
 LAYERS = frozenset(
     ('GN', 'IN', 'IN1d', 'IN2d', 'IN3d', 'BN', 'BN1d', 'BN2d', 'BN3d', 'SyncBN', 'LN')
@@ -120,16 +121,18 @@ def read_model(folder: Path) -> ModelDirectory:
     """Reads what :func:`export_model` wrote.
 
     Raises:
-        CheckpointError: a file is missing or broken, of a newer version, or names a class that this
+        CheckpointError: a file is missing or broken, of another version, or names a class that this
             package does not have.
     """
     folder = Path(folder)
     try:
         metadata = json.loads((folder / 'metadata.json').read_text(encoding='utf-8'))
-        if metadata['format'] != FORMAT or metadata['version'] > VERSION:
+        if metadata['format'] != FORMAT or metadata['version'] != VERSION:
+            older = metadata['format'] == FORMAT and metadata['version'] < VERSION
+            remedy = 'train and export the model anew' if older else 'update MASSM'
             raise CheckpointError(
                 f'{folder}: is {metadata["format"]} {metadata["version"]}, this program reads '
-                f'{FORMAT} up to {VERSION}; update MASSM'
+                f'{FORMAT} {VERSION}; {remedy}'
             )
         settings = json.loads((folder / 'config.json').read_text(encoding='utf-8'))['model']
         names = [str(name) for name in metadata['anatomies']]

@@ -1,7 +1,8 @@
 """The mean of several passes over a slightly shifted scan.
 
 A network whose finest map has one cell for four voxels answers a little differently when the
-patient lies between cells; the mean of shifted passes depends less on where the scan begins.
+patient lies between cells; the mean of shifted passes depends less on where the scan begins. Passes
+that found something else, the vertebra above, say, are left out of an anatomy's mean.
 """
 
 from itertools import product
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from massm.models.massm import MASSM
+from massm.structures import Boxes3D
 from massm.structures.grid import CELL
 from massm.structures.shape_sample import ShapeSample
 
@@ -20,7 +22,8 @@ SHIFTS = tuple(product((0, CELL // 2), repeat=3))
 
 
 def predict_mean(model: MASSM, inputs: dict[str, Any], passes: int) -> list[ShapeSample]:
-    """``model.test_step`` over the first ``passes`` of :data:`SHIFTS`, its outputs averaged.
+    """``model.test_step`` over the first ``passes`` of :data:`SHIFTS`: of every anatomy the mean of
+    the passes that agree on where it is (:func:`agreeing`).
 
     Args:
         inputs: a collated batch, ``inputs`` ``[1, X, Y, Z]`` HU each, and ``data_samples``.
@@ -52,8 +55,30 @@ def _shifted(model: MASSM, inputs: dict[str, Any], shift: Tensor) -> list[ShapeS
     return predicted
 
 
+def agreeing(boxes: Tensor, scores: Tensor) -> Tensor:
+    """Which passes found the same thing: those whose centres lie in the middle half of one pass's
+    box, of the pass for which their scores add up to most.
+
+    Args:
+        boxes: ``[P, K, 6]`` centre and radius of each pass and anatomy, voxels.
+        scores: ``[P, K]``.
+
+    Returns:
+        ``[P, K]`` bool, at least one pass an anatomy.
+    """
+    meets = Boxes3D(boxes[:, None]).holds(boxes[..., :3], share=0.5)
+    chosen = (meets * scores).sum(1).argmax(0)
+    return meets[chosen, :, torch.arange(len(chosen), device=chosen.device)].T
+
+
 def _mean(samples: list[ShapeSample]) -> ShapeSample:
     first = samples[0]
+    together = agreeing(
+        torch.stack([s.pred_boxes for s in samples]), torch.stack([s.scores for s in samples])
+    )
+    share = together / together.sum(0)
     for name in ('scores', 'pred_boxes', 'pred_local_vox', 'pred_world_mm'):
-        setattr(first, name, torch.stack([getattr(s, name) for s in samples]).mean(0))
+        values = torch.stack([getattr(s, name) for s in samples])
+        weights = share.to(values).view(*share.shape, *[1] * (values.dim() - 2))
+        setattr(first, name, (weights * values).sum(0))
     return first

@@ -1,6 +1,7 @@
 """The template of an anatomy as a dataset stores it."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from massm.errors import DatasetError
 from massm.io.meshes import read_mesh
 from massm.io.particles import read_particles
+from massm.io.records import fingerprint
 from massm.shape.pdm import PointDistributionModel
 from massm.structures import Mesh
 
@@ -73,3 +75,14 @@ def read_template_folder(folder: Path, anatomy: str) -> ShapeTemplate:
         read_mesh(files['mesh']),
         PointDistributionModel.load(folder / 'pdm.npz'),
     )
+
+
+def shape_model_digest(templates: Iterable[ShapeTemplate]) -> str:
+    """What tells one building of correspondences from another: a digest of every template's
+    particles, mean and surface, in order."""
+    parts = [
+        np.ascontiguousarray(array).tobytes()
+        for t in templates
+        for array in (t.local, t.world, t.mean_world, t.mesh.vertices, t.mesh.faces)
+    ]
+    return fingerprint(*parts)

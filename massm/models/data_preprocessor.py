@@ -12,8 +12,11 @@ from massm.structures.grid import CELL
 
 @MODELS.register_module()
 class VolumePreprocessor(BaseDataPreprocessor):
-    """One channel per HU window, each clipped and scaled to [-1, 1]; pads each axis of the batch,
-    at its far end, as air (-1) to a multiple of ``size_divisor``.
+    """One channel per HU window, each clipped and scaled to [0, 1]; pads each axis of the batch,
+    at its far end, as air (0) to a multiple of ``size_divisor``.
+
+    Air is 0, so that it and the convolutions' own padding are one, and teach the first layer
+    nothing: at any other value its gradient is a sum over all air that cancels only in theory.
 
     Args:
         windows: lowest and highest HU of each channel; several let a small network see lung and
@@ -41,16 +44,16 @@ class VolumePreprocessor(BaseDataPreprocessor):
         return data
 
     def normalise(self, volume: torch.Tensor) -> torch.Tensor:
-        """HU ``[..., 1, X, Y, Z]`` to a channel in [-1, 1] per window."""
+        """HU ``[..., 1, X, Y, Z]`` to a channel in [0, 1] per window."""
         return torch.cat([_scale(volume.float(), *window) for window in self.windows], -4)
 
 
 def _scale(volume: torch.Tensor, low: float, high: float) -> torch.Tensor:
-    return 2 * (volume.clamp(low, high) - low) / (high - low) - 1
+    return (volume.clamp(low, high) - low) / (high - low)
 
 
 def _pad(volume: torch.Tensor, size: list[int]) -> torch.Tensor:
     pads: list[int] = []
     for axis in (3, 2, 1):
         pads += [0, size[axis - 1] - volume.shape[axis]]
-    return F.pad(volume, pads, value=-1.0)
+    return F.pad(volume, pads)

@@ -84,10 +84,10 @@ def _align_pool(input: Tensor, batch: Tensor, low: Tensor, high: Tensor, size: S
                     * weights[1][j][:, None, :, None]
                     * weights[2][k][:, None, None, :]
                 )
-                term = value * weight.unsqueeze(-1).to(value.dtype)
+                term = value * weight.unsqueeze(-1)
                 total = term if total is None else total + term
     assert total is not None
-    return total.permute(0, 4, 1, 2, 3)
+    return total.to(input.dtype).permute(0, 4, 1, 2, 3)
 
 
 def _linear_cells(

@@ -11,10 +11,10 @@ class ShapeSample(BaseDataElement):
     (voxels before padding).
 
     Targets:
-        local_vox: ``[K, M, 3]`` local particles, voxels; zeros where ``has_shape`` is false.
+        local_vox: ``[K, M, 3]`` local particles, voxels; zeros where ``has_box`` is false.
         world_mm: ``[K, M, 3]`` world particles, mm; zeros where ``has_shape`` is false.
         boxes: ``[K, 6]`` centre and radius, voxels; zeros where ``has_box`` is false.
-        has_shape: ``[K]`` bool, particles exist and are whole.
+        has_shape: ``[K]`` bool, the particles are in correspondence (not mirrored ones).
         has_box: ``[K]`` bool, a box exists (the anatomy is whole).
         counted: ``[K]`` bool, the heat map's channel counts; false for truncated anatomies.
         forcing_draw: ``[1]`` uniform in [0, 1); below the teacher-forcing probability this

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +16,10 @@ from massm.apis.test import test as run_test
 from massm.apis.train import train
 from massm.cli import run_command
 from massm.engine.checkpoint import load_checkpoint
+from massm.engine.hooks import CVAEPretrainHook
 from massm.errors import CheckpointError, ConfigError
+from massm.io.meshes import read_mesh, write_mesh
+from massm.io.particles import read_particles, write_particles
 from tests.conftest import ROOT, TINY_PARTICLES
 
 
@@ -43,6 +48,36 @@ def test_resuming_equals_never_having_stopped_bit_for_bit(tiny_config, tmp_path)
         straight['backbone.conv1.weight'],
         weights(tmp_path / 'straight', 2)['backbone.conv1.weight'],
     )
+
+
+def test_training_does_not_move_the_pretrained_shape_decoder(tiny_config, tmp_path, monkeypatch):
+    """Not by a gradient left over from its pretraining, and not by weight decay."""
+    pretrained = {}
+
+    def pretrain_and_keep(hook, runner):
+        pretrain(hook, runner)
+        vae = runner.model.world_head.shape_vae
+        pretrained.update({k: v.clone() for k, v in vae.state_dict().items()})
+
+    pretrain = CVAEPretrainHook.before_train
+    monkeypatch.setattr(CVAEPretrainHook, 'before_train', pretrain_and_keep)
+    runner = train(
+        tiny_config(
+            **{
+                'train_cfg.max_epochs': 1,
+                'train_cfg.val_interval': 10,
+                'default_hooks.checkpoint.save_best': None,
+                'optim_wrapper.optimizer.weight_decay': 0.5,
+            }
+        ),
+        str(tmp_path),
+    )
+    trained = runner.model.world_head.shape_vae.state_dict()
+    assert trained.keys() == pretrained.keys() and len(trained) > 10
+    assert all(torch.equal(trained[k], pretrained[k]) for k in trained)
+    in_optimiser = {id(p) for group in runner.optim_wrapper.param_groups for p in group['params']}
+    wanted = {id(p) for p in runner.model.parameters() if p.requires_grad}
+    assert in_optimiser == wanted
 
 
 def _logged_losses(folder):
@@ -100,8 +135,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny_dataset, tmp_pa
     a, b = weights(tmp_path / 'batch2', 2), weights(tmp_path / 'batch1', 2)
     for key in a:
         if a[key].is_floating_point() and a[key].numel():
-            # Measured: 1.8e-5 apart after six steps, of which the last three moved weights by 2e-3.
-            assert torch.allclose(a[key], b[key], atol=5e-5, rtol=1e-3), key
+            assert torch.allclose(a[key], b[key], atol=1e-5, rtol=1e-3), key
 
 
 def test_the_network_overfits_a_few_subjects(fitted):
@@ -164,6 +198,63 @@ def test_a_checkpoint_of_another_config_is_refused(trained, capsys, change, mess
     assert message in error and len([x for x in error.splitlines() if x.startswith('error')]) == 1
 
 
+def _commands(trained, checkpoint, tmp_path, *changes):
+    """Test, resumed training and export with a checkpoint."""
+    _, config, options = trained
+    end = ['--cfg-options', *options, *changes]
+    work = ['--work-dir', str(tmp_path / 'work')]
+    yield 'test', [config, str(checkpoint), *work, *end]
+    yield 'train', [config, '--resume', str(checkpoint), *work, *end]
+    yield 'export_model', [config, str(checkpoint), '--out', str(tmp_path / 'model'), *end]
+
+
+def _refusals(commands, capsys):
+    for name, command in commands:
+        assert run_command(name, command) == 1, name
+        yield [x for x in capsys.readouterr().err.splitlines() if x.startswith('error')]
+
+
+def test_correspondences_built_again_since_the_training_are_noticed(
+    trained, tiny_dataset, tmp_path, capsys
+):
+    """Of any anatomy, by its particles as by its surface."""
+    checkpoint = next(trained[0].glob('best_*.pth'))
+    for file in ('heart_atrium_left/template.particles', 'spleen/template.ply'):
+        again = tmp_path / file.replace('/', '_') / 'dataset'
+        shutil.copytree(tiny_dataset, again)
+        template = again / 'shapes' / file
+        if file.endswith('ply'):
+            mesh = read_mesh(template)
+            write_mesh(template, mesh.with_vertices(1.01 * mesh.vertices))
+        else:
+            write_particles(template, np.roll(read_particles(template), 1, axis=0))
+        commands = _commands(trained, checkpoint, tmp_path, f'data_root={again}')
+        for error in _refusals(commands, capsys):
+            assert (
+                len(error) == 1 and str(again / 'shapes') in error[0] and 'train again' in error[0]
+            )
+
+
+def test_training_does_not_go_on_with_the_anatomies_in_another_order(trained, tmp_path, capsys):
+    folder, config, options = trained
+    for name in ('best_local_rmse_mm_epoch_1.pth', 'epoch_1.pth'):
+        shutil.copy(folder / name, tmp_path / name)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    anatomies = load_checkpoint(folder / 'epoch_1.pth')['meta']['dataset_meta']['anatomies']
+    turned = f'anatomies={json.dumps(anatomies[::-1]).replace(" ", "")}'
+    command = [config, '--work-dir', str(tmp_path), '--resume', '--cfg-options', *options, turned]
+    (error,) = _refusals([('train', command)], capsys)
+    assert len(error) == 1 and 'was trained with anatomies' in error[0]
+
+
+def test_a_checkpoint_that_names_no_correspondences_is_refused(trained, tmp_path, capsys):
+    stored = load_checkpoint(next(trained[0].glob('best_*.pth')))
+    del stored['meta']['dataset_meta']['shape_model']
+    torch.save(stored, tmp_path / 'older.pth')
+    for error in _refusals(_commands(trained, tmp_path / 'older.pth', tmp_path), capsys):
+        assert len(error) == 1 and 'older version; train again' in error[0]
+
+
 def test_no_checkpoint_and_no_place_to_write_are_named(tiny_config, tmp_path):
     with pytest.raises(CheckpointError, match='no checkpoint'):
         run_test(tiny_config(), None, str(tmp_path / 'empty'))
@@ -192,10 +283,8 @@ def test_dataset_and_config_must_agree(tiny_dataset, capsys, tmp_path):
 def test_inference_in_any_axis_order_gives_the_same_patient(trained, tiny_source, tmp_path):
     """The same scan stored in other axis orders, and cut from its file's geometry."""
     import nibabel
-    import numpy as np
 
     from massm.io.nifti import read_volume
-    from massm.io.particles import read_particles
 
     folder, config, options = trained
     checkpoint = str(next(folder.glob('best_*.pth')))

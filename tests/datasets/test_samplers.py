@@ -1,5 +1,7 @@
 """Order of samples: complete, reproducible, and alike in size where batches are made."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -37,17 +39,37 @@ def test_batches_of_like_volumes_are_padded_by_less_than_15_percent():
     assert padding(SeededSampler(volumes), volumes.sizes()) > 0.3
 
 
-@pytest.mark.parametrize('count', [1, 2, 3, 17, 100])
-def test_grouping_loses_no_sample_and_mixes_anew_every_epoch(count):
+def epochs(count: int, number: int = 40) -> list[list[int]]:
     sampler = SeededSampler(Volumes(count), pool=256)
-    first = [int(i) for i in sampler]
-    assert sorted(first) == list(range(count))
-    assert [int(i) for i in sampler] == first
-    sampler.set_epoch(1)
-    assert count < 17 or [int(i) for i in sampler] != first
+    orders = []
+    for epoch in range(number):
+        sampler.set_epoch(epoch)
+        orders.append([int(i) for i in sampler])
+        assert [int(i) for i in sampler] == orders[-1]
+    return orders
 
 
-def test_volumes_of_one_size_keep_the_shuffled_order():
-    volumes = Volumes(40)
-    volumes._sizes[:] = 64
-    assert list(SeededSampler(volumes, pool=256)) == list(SeededSampler(volumes))
+@pytest.mark.parametrize('count', [1, 2, 3, 7, 16, 17, 40, 100, 300])
+def test_every_epoch_shows_every_sample_once_in_an_order_of_its_own(count):
+    orders = epochs(count)
+    assert all(sorted(order) == list(range(count)) for order in orders)
+    possible = min(len(orders), math.factorial(min(count, 10)))
+    assert len(set(map(tuple, orders))) > 0.6 * possible
+
+
+@pytest.mark.parametrize('count', [6, 16, 17, 40, 64, 300])
+def test_partners_in_a_batch_and_a_samples_place_change_from_epoch_to_epoch(count):
+    """At any size of the cohort, of the smallest volume as of the largest."""
+    orders = epochs(count)
+    volumes = Volumes(count).sizes().prod(1)
+    for sample in (int(volumes.argmin()), int(volumes.argmax())):
+        places = [order.index(sample) for order in orders]
+        partners = [
+            order[place ^ 1]
+            for order, place in zip(orders, places, strict=True)
+            if place ^ 1 < count
+        ]
+        assert len(set(places)) >= min(count, 20) / 2
+        assert len(set(partners)) >= min(count - 1, 8)
+        # As often in the first half of an epoch as in the second: not from small to large.
+        assert 0.2 < np.mean(np.array(places) < count / 2) < 0.8

@@ -35,6 +35,7 @@ def sample(seed=0, shape=(40, 36, 44)):
         'volume': volume.astype(np.float32),
         'grid': Grid(shape, np.diag([3.0, 3, 3, 1])),
         'local_vox': local,
+        'has_box': np.array([True, True, False]),
         'has_shape': np.array([True, True, False]),
         'counted': np.array([True, True, True]),
         'status': [AnatomyStatus.OK, AnatomyStatus.OK, AnatomyStatus.ABSENT],
@@ -78,6 +79,27 @@ def test_what_leaves_the_field_of_view_is_truncated_not_learnt():
     assert cut['volume'].shape == (22, 36, 44)
     assert not cut['has_shape'][:2].any() and not cut['counted'][:2].any()
     assert cut['counted'][2]
+
+
+@pytest.mark.parametrize('cut_by', ['crop', 'warp'])
+@pytest.mark.parametrize('flipped', [False, True])
+def test_a_box_is_taught_where_the_whole_anatomy_is_in_the_volume_and_nowhere_else(cut_by, flipped):
+    """However the sample was moved before."""
+    results = sample()
+    if flipped:
+        results = RandomFlip(pairs=[NAMES[:2]], midline=['sacrum'], prob=1)(results)
+    if cut_by == 'crop':
+        low = int(results['local_vox'][0, :, 0].min()) + 2
+        after = RandomFieldOfView().apply(results, np.array([low, 0, 0]), np.array([40, 36, 44]))
+    else:
+        after = RandomWarp(rotation=0, scale=0, translation=30, bend=0, prob=1)(results)
+    targets = PackShapeInputs()(after)['data_samples']
+    shape = torch.tensor(after['volume'].shape)
+    assert not targets.has_box[0] and not targets.counted[0]
+    for k in range(3):
+        low, high = targets.boxes[k, :3] - targets.boxes[k, 3:], targets.boxes[k].view(2, 3).sum(0)
+        assert not targets.has_box[k] or ((low >= -0.5) & (high <= shape - 0.5)).all()
+        assert targets.has_box[k] or not (targets.has_shape[k] or targets.boxes[k].any())
 
 
 def test_a_crop_that_cuts_nothing_moves_nothing_in_the_image():
@@ -134,6 +156,15 @@ def test_a_removed_anatomy_is_absent_and_its_voxels_look_like_what_is_around(tmp
     removed = RandomRemoval(prob=1)(results)
     gone = [k for k in (0, 1) if not removed['has_shape'][k]]
     assert len(gone) == 1 and removed['counted'].all()
+    assert not removed['has_box'][gone[0]]
     assert removed['status'][gone[0]] is AnatomyStatus.ABSENT
     assert abs(removed['volume'][mask > 0].mean() + 100) < 5
     assert (removed['volume'][0] == -100).all()
+
+
+def test_nothing_is_removed_by_a_mask_that_no_longer_fits():
+    results = sample()
+    results['mask'] = ['a.nii.gz', 'b.nii.gz', None]
+    flipped = RandomFlip(pairs=[NAMES[:2]], midline=['sacrum'], prob=1)(results)
+    with pytest.raises(ConfigError, match='move RandomRemoval before flips'):
+        RandomRemoval(prob=1)(flipped)

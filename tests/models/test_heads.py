@@ -156,3 +156,31 @@ def test_refinement_starts_as_the_identity_and_learns_to_go_where_the_map_says()
         optimizer.step()
     with torch.no_grad():
         assert head([offset], local)[-1].abs().mean() < 0.15 * local.abs().mean()
+
+
+def _nearly_the_same_under_autocast(function, tolerance):
+    with torch.no_grad():
+        full = function()
+        with torch.autocast('cpu', torch.bfloat16):
+            assert (function() - full).abs().max() < tolerance
+
+
+def test_positions_keep_their_precision_under_autocast():
+    """What a head adds to a position may be rounded as its features are, the position not."""
+    torch.manual_seed(0)
+    template, place = torch.randn(1, 200, 3) * 60, torch.tensor([180.0, -240, 300])
+    local = template.expand(2, -1, -1, -1) + torch.randn(2, 1, 200, 3) + place
+    _nearly_the_same_under_autocast(lambda: ProcrustesWorldHead()(local, template), 1e-3)
+    head = CenterNet3DHead(1, 8, 8).eval()
+    for branch in (head.radius, head.offset):
+        torch.nn.init.constant_(branch[-1].bias, 9.77)
+        torch.nn.init.zeros_(branch[-1].weight)
+    pyramid = [torch.randn(1, 8, n, n, n) for n in (16, 8, 4, 2)]
+    _nearly_the_same_under_autocast(lambda: head(pyramid).radius, 1e-3)
+    _nearly_the_same_under_autocast(lambda: head(pyramid).offset, 1e-3)
+    boxes = torch.tensor([[[90.0, 80, 70, 33, 22, 11]]])
+    pdm = LocalPDMHead(16, 200, (16,))
+    torch.nn.init.normal_(pdm.mlp[-1].bias)
+    torch.nn.init.zeros_(pdm.mlp[-1].weight)
+    features = torch.randn(1, 1, 16)
+    _nearly_the_same_under_autocast(lambda: pdm(features, boxes, template), 1e-3)

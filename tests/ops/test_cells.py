@@ -45,3 +45,15 @@ def test_sampling_at_integers_returns_the_voxels_in_xyz_order():
     volume = torch.arange(24.0).view(1, 1, 2, 3, 4)
     points = torch.tensor([[1.0, 2, 3], [0, 1, 2], [0.5, 0, 0]]).view(1, 3, 1, 1, 3)
     assert sample_volume(volume, points).flatten().tolist() == pytest.approx([23, 6, 6])
+
+
+def test_a_map_in_half_precision_is_sampled_at_the_same_places():
+    generator = torch.Generator().manual_seed(0)
+    volume = torch.randn(1, 3, 48, 40, 44, generator=generator).bfloat16()
+    points = torch.rand(1, 500, 1, 1, 3, generator=generator) * 40
+    reference = sample_volume(volume.float(), points)
+    assert torch.equal(sample_volume(volume, points), reference.bfloat16())
+    ramp = torch.arange(48.0).view(1, 1, 48, 1, 1).expand(1, 1, 48, 40, 44)
+    assert torch.equal(
+        sample_volume(ramp.bfloat16(), points), sample_volume(ramp, points).bfloat16()
+    )

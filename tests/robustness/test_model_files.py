@@ -81,6 +81,10 @@ def a_newer_version(model, mark):
     edit(model / 'metadata.json', lambda m: m.update(version=99))
 
 
+def an_older_version(model, mark):
+    edit(model / 'metadata.json', lambda m: m.update(version=1))
+
+
 def weights_of_another_network(model, mark):
     edit(model / 'config.json', lambda c: c['model']['backbone'].update(base_channels=24))
 
@@ -100,6 +104,7 @@ def an_anatomy_more(model, mark):
         weights_cut_short,
         metadata_not_json,
         a_newer_version,
+        an_older_version,
         weights_of_another_network,
         an_anatomy_more,
     ],

@@ -4,6 +4,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='TrainedParametersConstructor',
     optimizer=dict(type='Adam', lr=1e-4, fused=True),
     clip_grad=dict(max_norm=35.0),
 )

@@ -46,9 +46,10 @@ class LoadVolume(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadParticles(BaseTransform):
-    """Adds ``local_vox`` ``[K, M, 3]`` and the flags ``has_shape`` (particles exist) and
-    ``counted`` (whole or known to be absent, so that the detector's channel counts), both
-    ``[K]``."""
+    """Adds ``local_vox`` ``[K, M, 3]`` and three flags ``[K]``: ``has_box`` (``local_vox`` holds
+    points on the whole anatomy, whose extent is its box), ``has_shape`` (and they are in
+    correspondence) and ``counted`` (whole or known to be absent, so that the detector's channel
+    counts)."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """See the class."""
@@ -61,5 +62,10 @@ class LoadParticles(BaseTransform):
             local[k] = particles_in_volume(path, count, grid)
             has_shape[k] = True
         missing = np.array([status.is_missing for status in results['status']])
-        results.update(local_vox=local, has_shape=has_shape, counted=has_shape | missing)
+        results.update(
+            local_vox=local,
+            has_box=has_shape.copy(),
+            has_shape=has_shape,
+            counted=has_shape | missing,
+        )
         return results

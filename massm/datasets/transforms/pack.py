@@ -26,8 +26,7 @@ class PackShapeInputs(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """See the class."""
         local = torch.as_tensor(results['local_vox'], dtype=torch.float32)
-        has_box = torch.as_tensor(results.get('has_box', results['has_shape']))
-        has_shape = torch.as_tensor(results['has_shape']) & (not results.get('mirrored', False))
+        has_box, has_shape = (torch.as_tensor(results[key]) for key in ('has_box', 'has_shape'))
         sample = ShapeSample(
             metainfo={
                 **{key: results[key] for key in META},

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from massm.datasets.transforms.visibility import drop_truncated
+from massm.datasets.transforms.visibility import drop_truncated, leave_files_behind
 from massm.registry import TRANSFORMS
 
 
@@ -34,8 +34,9 @@ class RandomFieldOfView(BaseTransform):
         box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
         results['volume'] = np.ascontiguousarray(results['volume'][box])
         moved = results['local_vox'] - first.astype(np.float32)
-        results['local_vox'] = np.where(results['has_shape'][:, None, None], moved, 0.0)
+        results['local_vox'] = np.where(results['has_box'][:, None, None], moved, 0.0)
         drop_truncated(results)
+        leave_files_behind(results)
         return results
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from massm.datasets.transforms.visibility import leave_files_behind
 from massm.errors import ConfigError
 from massm.registry import TRANSFORMS
 
@@ -51,10 +52,10 @@ class RandomFlip(BaseTransform):
         local = results['local_vox'][order].copy()
         local[..., 0] = results['volume'].shape[0] - 1 - local[..., 0]
         results['volume'] = np.ascontiguousarray(results['volume'][::-1])
-        for key in ('has_shape', 'counted'):
+        for key in ('has_box', 'counted'):
             results[key] = results[key][order]
-        results['has_box'] = results['has_shape']
+        results['has_shape'] = np.zeros(len(order), dtype=bool)
         results['local_vox'] = np.where(results['has_box'][:, None, None], local, 0.0)
         results['status'] = [results['status'][i] for i in order]
-        results['mirrored'] = True
+        leave_files_behind(results)
         return results

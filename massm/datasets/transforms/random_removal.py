@@ -6,6 +6,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from massm.errors import ConfigError
 from massm.io.nifti import read_mask
 from massm.registry import TRANSFORMS
 from massm.structures import AnatomyStatus
@@ -26,12 +27,21 @@ class RandomRemoval(BaseTransform):
         self.prob, self.rim = prob, rim
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Draws an anatomy and removes it."""
+        """Draws an anatomy and removes it.
+
+        Raises:
+            ConfigError: a spatial step came before, so that no mask fits any more.
+        """
         rng = results['rng']
-        whole = np.flatnonzero(results['has_shape'])
+        whole = np.flatnonzero(results['has_box'])
         if rng.random() >= self.prob or len(whole) == 0:
             return results
         k = int(rng.choice(whole))
+        if results['mask'][k] is None:
+            raise ConfigError(
+                f'RandomRemoval: no mask fits {results["id"]} after a spatial step; move '
+                'RandomRemoval before flips, warps and crops in the pipeline'
+            )
         mask, _ = read_mask(results['mask'][k])
         inside = binary_dilation(mask)
         rim = binary_dilation(inside, iterations=self.rim) & ~inside
@@ -39,7 +49,7 @@ class RandomRemoval(BaseTransform):
         texture = gaussian_filter(rng.normal(0, 60, mask.shape).astype(np.float32), 1.0)
         texture += rng.normal(0, 15, mask.shape).astype(np.float32)
         results['volume'][inside] = tissue + texture[inside]
-        results['has_shape'][k] = False
+        results['has_box'][k] = results['has_shape'][k] = False
         results['local_vox'][k] = 0.0
         results['status'] = [
             AnatomyStatus.ABSENT if i == k else s for i, s in enumerate(results['status'])

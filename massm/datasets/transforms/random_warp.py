@@ -10,7 +10,7 @@ from mmcv.transforms import BaseTransform
 from scipy.ndimage import zoom
 from scipy.spatial.transform import Rotation
 
-from massm.datasets.transforms.visibility import drop_truncated
+from massm.datasets.transforms.visibility import drop_truncated, leave_files_behind
 from massm.ops import sample_volume
 from massm.registry import TRANSFORMS
 
@@ -109,10 +109,11 @@ class RandomWarp(BaseTransform):
         results['volume'] = sample_volume(volume[None, None], source)[0, 0].numpy()
         local = torch.as_tensor(results['local_vox'])
         moved = warp.forward(local.reshape(-1, 3)).view(local.shape).numpy()
-        results['local_vox'] = np.where(results['has_shape'][:, None, None], moved, 0.0).astype(
+        results['local_vox'] = np.where(results['has_box'][:, None, None], moved, 0.0).astype(
             np.float32
         )
         drop_truncated(results)
+        leave_files_behind(results)
         return results
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

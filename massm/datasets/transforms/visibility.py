@@ -1,4 +1,4 @@
-"""After a spatial step, an anatomy that left the field of view is truncated."""
+"""What a spatial step leaves of a sample."""
 
 from typing import Any
 
@@ -6,8 +6,14 @@ import numpy as np
 
 
 def drop_truncated(results: dict[str, Any]) -> None:
-    """Clears ``has_shape`` and ``counted`` of anatomies with a particle outside the volume."""
+    """Clears the flags of anatomies with a particle outside the volume, which are truncated now."""
     local, shape = results['local_vox'], np.array(results['volume'].shape)
-    outside = ((local < -0.5) | (local > shape - 0.5)).any((1, 2)) & results['has_shape']
-    results['has_shape'] = results['has_shape'] & ~outside
-    results['counted'] = results['counted'] & ~outside
+    whole = ~((local < -0.5) | (local > shape - 0.5)).any((1, 2)) | ~results['has_box']
+    for key in ('has_box', 'has_shape', 'counted'):
+        results[key] = results[key] & whole
+
+
+def leave_files_behind(results: dict[str, Any]) -> None:
+    """The subject's masks and meshes no longer lie where its volume shows the anatomies."""
+    for key in ('mask', 'mesh'):
+        results[key] = [None] * len(results['anatomies'])

@@ -15,6 +15,7 @@ from massm.models.dense_heads.heatmap import (
     valid_cells,
 )
 from massm.models.losses.focal_regression import masked_mean
+from massm.models.precision import in_full_precision
 from massm.ops import cell_to_voxel, double_resolution
 from massm.registry import MODELS
 from massm.structures.grid import CELL
@@ -91,8 +92,11 @@ class CenterNet3DHead(BaseModule):
         for level in reversed(pyramid[:-1]):
             fused = level + double_resolution(fused, level.shape[2:])
         x = self.fuse(fused)
-        radius = nn.functional.softplus(self.radius(x)) * self.stride
-        return CenterMaps(self.heatmap(x), radius, self.offset(x) * self.stride)
+        radius, offset = (
+            in_full_precision(branch[-1], branch[:-1](x)) for branch in (self.radius, self.offset)
+        )
+        radius = nn.functional.softplus(radius) * self.stride
+        return CenterMaps(self.heatmap(x), radius, offset * self.stride)
 
     def decode(self, maps: CenterMaps, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
         """The arg-max cell h of each channel: centre = voxel(h) + offset(h), radius(h).

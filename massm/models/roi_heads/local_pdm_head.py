@@ -1,9 +1,9 @@
 """Local particles: the template, placed at the box and bent to the image (the paper)."""
 
-import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from massm.models.precision import in_full_precision
 from massm.registry import MODELS
 
 
@@ -52,7 +52,8 @@ class LocalPDMHead(BaseModule):
             ``[B, K, M, 3]``.
         """
         reach = 2 * boxes[..., 3:].amax(-1)[..., None, None]
-        bend = torch.tanh(self.mlp(features).float()).unflatten(-1, (-1, 3))
+        bend = in_full_precision(self.mlp[-1], self.mlp[:-1](features)).tanh()
+        bend = bend.unflatten(-1, (-1, 3))
         return boxes[:, :, None, :3] + template_vox + reach * bend
 
     def loss(self, local_vox: Tensor, target_vox: Tensor, has_shape: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from massm.models.precision import in_full_precision
 from massm.ops import sample_volume, voxel_to_cell
 from massm.registry import MODELS
 
@@ -71,6 +72,7 @@ class ParticleRefineHead(BaseModule):
             ]
             code = self.code.expand(len(where), -1, -1, -1)
             seen = torch.cat([*(f.permute(0, 2, 3, 1) for f in features), code], -1)
-            local_vox = where + self.reach * torch.tanh(self.mlp(seen).float())
+            step = in_full_precision(self.mlp[-1], self.mlp[:-1](seen))
+            local_vox = where + self.reach * torch.tanh(step)
             rounds.append(local_vox)
         return rounds

@@ -6,6 +6,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from massm.models.precision import in_full_precision
 from massm.registry import MODELS
 
 
@@ -56,7 +57,8 @@ class ShapeCVAE(BaseModule):
 
     def decode(self, code: Tensor, condition: Tensor) -> Tensor:
         """``[..., 3M]`` deviations of ``[..., latent]`` codes, given one-hot ``[..., K]``."""
-        return self.decoder(torch.cat([code, condition], -1))
+        hidden = self.decoder[:-1](torch.cat([code, condition], -1))
+        return in_full_precision(self.decoder[-1], hidden)
 
     def loss(self, deviation: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
         """Mean squared error plus the weighted Kullback-Leibler term; ``noise`` ``[N, latent]``

@@ -63,7 +63,7 @@ class CVAEWorldHead(BaseModule):
             len(local_mm), -1, -1
         )
         code = self.mlp(torch.cat([bent.flatten(2), template.flatten(2), one_hot], -1))
-        deviation = self.shape_vae.decode(code, one_hot).float().unflatten(-1, (-1, 3))
+        deviation = self.shape_vae.decode(code, one_hot).unflatten(-1, (-1, 3))
         return (template + deviation) * size
 
     def loss(self, world_vox: Tensor, target_vox: Tensor, has_shape: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from massm.models.precision import in_full_precision
 from massm.registry import MODELS
 from massm.shape.alignment import rigid_fit_batched
 
@@ -28,10 +29,13 @@ class ProcrustesWorldHead(BaseModule):
 
     def forward(self, local_mm: Tensor, template_world: Tensor) -> Tensor:
         """``[B, K, M, 3]`` local (mm) to world particles (mm), given ``[K, M, 3]`` templates."""
-        local = local_mm.float()
-        rotation, translation = rigid_fit_batched(local, template_world.expand_as(local))
-        return local @ rotation.transpose(-1, -2) + translation.unsqueeze(-2)
+        return in_full_precision(_aligned, local_mm, template_world.expand_as(local_mm))
 
     def loss(self, world_vox: Tensor, target_vox: Tensor, has_shape: Tensor) -> Tensor:
         """``L_w``: focal regression over particles ``[B, K, M, 3]`` (mm / spacing)."""
         return self.loss_world(world_vox, target_vox, has_shape)
+
+
+def _aligned(points: Tensor, template: Tensor) -> Tensor:
+    rotation, translation = rigid_fit_batched(points, template)
+    return points @ rotation.transpose(-1, -2) + translation.unsqueeze(-2)

@@ -1,0 +1,19 @@
+"""Positions are not for bfloat16: its eight bits tell 40 voxels from 40.25 at best."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def in_full_precision(function: Callable[..., Any], *tensors: Tensor) -> Any:
+    """``function(*tensors)``, in float32 where autocast is on.
+
+    For the layers and formulas whose results are positions in voxels or mm.
+    """
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return function(*tensors)
+    with torch.autocast(device, enabled=False):
+        return function(*(tensor.float() for tensor in tensors))
