@@ -10,6 +10,7 @@ from massm.models.necks.fpn3d import FPN3D
 from massm.models.roi_heads.local_pdm_head import LocalPDMHead
 from massm.models.roi_heads.particle_refine_head import ParticleRefineHead
 from massm.models.roi_heads.roi_pool_extractor import MultiLevelROIPool3D
+from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.models.shape_vae.cvae import ShapeCVAE
 from massm.models.world_heads.cvae_world_head import CVAEWorldHead
 from massm.models.world_heads.procrustes_world_head import ProcrustesWorldHead
@@ -27,5 +28,6 @@ __all__ = [
     'ProcrustesWorldHead',
     'ResNet3D',
     'ShapeCVAE',
+    'ShapeFitHead',
     'VolumePreprocessor',
 ]

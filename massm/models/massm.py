@@ -13,12 +13,14 @@ from massm.errors import ConfigError
 from massm.models.losses.reduce import mean_over_processes
 from massm.models.template_bank import TemplateBank
 from massm.registry import MODELS
+from massm.shape.alignment import rigidly_onto
 from massm.structures import Boxes3D
 from massm.structures.shape_sample import ShapeSample
 
 # From which score an anatomy is there, until validation says better.
 DEFAULT_THRESHOLD = 0.3
 LOSSES = ('L_h', 'L_r', 'L_o', 'L_l', 'L_w')
+LOSSES_OF_FIT = LOSSES[:4]
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class Targets:
 @dataclass(frozen=True)
 class Prediction:
     """``boxes`` ``[B, K, 6]`` and ``local_vox`` ``[B, K, M, 3]`` in voxels, ``world_mm``
-    ``[B, K, M, 3]``, ``scores`` ``[B, K]``."""
+    ``[B, K, M, 3]``, ``scores`` ``[B, K]``; ``deviation_mm`` ``[B, K, M]``, of each particle along
+    the surface's normal, where the head says how sure it is."""
 
     boxes: Tensor
     scores: Tensor
     local_vox: Tensor
     world_mm: Tensor
+    deviation_mm: Tensor | None = None
 
 
 @MODELS.register_module()
@@ -59,6 +63,10 @@ class MASSM(BaseModel):
         loss_weights: of ``L_h``, ``L_r``, ``L_o``, ``L_l``, ``L_w``; hooks may ramp them.
         template_root: dataset whose templates the model starts from; read before training.
 
+    Without a ``roi_extractor`` the local head fits shapes to the image itself
+    (:class:`ShapeFitHead`); it gives world particles too, and there is neither ``world_head`` nor
+    ``L_w``.
+
     Raises:
         ConfigError: a loss weight is missing or unknown.
     """
@@ -71,10 +79,10 @@ class MASSM(BaseModel):
         backbone: dict,
         neck: dict,
         dense_head: dict,
-        roi_extractor: dict,
         local_head: dict,
-        world_head: dict,
         loss_weights: dict[str, float],
+        roi_extractor: dict | None = None,
+        world_head: dict | None = None,
         refine_head: dict | None = None,
         template_root: str | None = None,
         data_preprocessor: dict | None = None,
@@ -82,11 +90,12 @@ class MASSM(BaseModel):
     ) -> None:
         preprocessor = data_preprocessor or {'type': 'massm.VolumePreprocessor'}
         super().__init__(MODELS.build(preprocessor), init_cfg)
-        if set(loss_weights) != set(LOSSES):
-            raise ConfigError(f'loss_weights must name {", ".join(LOSSES)}, got {loss_weights}')
+        losses = LOSSES if roi_extractor else LOSSES_OF_FIT
+        if set(loss_weights) != set(losses):
+            raise ConfigError(f'loss_weights must name {", ".join(losses)}, got {loss_weights}')
         count = len(anatomies)
         self.anatomies, self.spacing = list(anatomies), float(spacing)
-        self.loss_weights = {name: float(loss_weights[name]) for name in LOSSES}
+        self.loss_weights = {name: float(loss_weights[name]) for name in losses}
         self.teacher_forcing = 0.0
         self.template_root = template_root
         self.templates = TemplateBank(count, num_particles, spacing)
@@ -103,39 +112,28 @@ class MASSM(BaseModel):
                 'num_anatomies': count,
             }
         )
-        self.roi_extractor = MODELS.build(
-            {
-                'strides': strides,
-                **roi_extractor,
-                'in_channels': channels,
-                'num_anatomies': count,
-            }
-        )
-        self.local_head = MODELS.build(
-            {
-                **local_head,
-                'in_channels': self.roi_extractor.out_channels,
-                'num_particles': num_particles,
-            }
-        )
+        sizes = {'num_anatomies': count, 'num_particles': num_particles}
+        self.roi_extractor = self.refine_head = self.world_head = None
+        if roi_extractor is None:
+            seen = {'in_channels': backbone.get('in_channels', 1), 'spacing': spacing}
+            self.local_head = MODELS.build({**local_head, **sizes, **seen})
+            return
+        levels = {'in_channels': channels, 'num_anatomies': count}
+        self.roi_extractor = MODELS.build({'strides': strides, **roi_extractor, **levels})
+        inside = {'in_channels': self.roi_extractor.out_channels, 'num_particles': num_particles}
+        self.local_head = MODELS.build({**local_head, **inside})
         self.refine_head = refine_head and MODELS.build(
-            {
-                'strides': strides,
-                **refine_head,
-                'in_channels': channels,
-                'num_anatomies': count,
-                'num_particles': num_particles,
-            }
+            {'strides': strides, **refine_head, **levels, **sizes}
         )
-        self.world_head = MODELS.build(
-            {**world_head, 'num_particles': num_particles, 'num_anatomies': count}
-        )
+        self.world_head = MODELS.build({**world_head, **sizes})
 
     def init_weights(self) -> None:
         """Reads the templates, where a dataset is named; a checkpoint brings its own."""
         super().init_weights()
         if self.template_root is not None:
-            self.templates.read(Path(self.template_root), self.anatomies)
+            templates = self.templates.read(Path(self.template_root), self.anatomies)
+            if self.roi_extractor is None:
+                self.local_head.prior.read(templates)
 
     def optimise(self, channels_last: bool = False, compiled: bool = False, **options: Any) -> None:
         """Faster convolutions, same results and weights' names.
@@ -168,18 +166,32 @@ class MASSM(BaseModel):
         """Predicts a preprocessed batch ``[B, C, X, Y, Z]``; ``sizes`` ``[B, 3]`` are unpadded."""
         pyramid = self.neck(self.backbone(inputs))
         boxes, scores = self.dense_head.decode(self.dense_head(pyramid), sizes)
+        if self.roi_extractor is None:
+            return self._fit(inputs, sizes, boxes, scores)
         local = self._local(pyramid, boxes)[-1]
         world = self.world_head(local * self.spacing, self.templates.world_mm)
         return Prediction(boxes, scores, local, world)
 
     def loss(self, inputs: Tensor, data_samples: list[ShapeSample]) -> dict[str, Tensor]:
-        """The five weighted losses, and their unweighted values for the log (``raw/...``)."""
+        """The weighted losses, and their unweighted values for the log (``raw/...``)."""
         truth = stack_targets(data_samples)
         sizes = image_sizes(inputs, data_samples)
         pyramid = self.neck(self.backbone(inputs))
         maps = self.dense_head(pyramid)
         losses = self.dense_head.loss(maps, truth.boxes, truth.has_box, truth.counted, sizes)
+        if self.roi_extractor is None:
+            losses['L_l'] = self.local_head.loss(
+                inputs, sizes, truth.boxes, truth.local_vox, truth.has_shape
+            )
+        else:
+            losses.update(self._regression_losses(pyramid, maps, truth, sizes))
+        weighted = {f'loss_{k}': self.loss_weights[k] * v for k, v in losses.items()}
+        return {**weighted, **{f'raw/{k}': v.detach() for k, v in losses.items()}}
 
+    def _regression_losses(
+        self, pyramid: list[Tensor], maps: Any, truth: Targets, sizes: Tensor
+    ) -> dict[str, Tensor]:
+        """``L_l`` and ``L_w`` of the paper's heads."""
         boxes, _ = self.dense_head.decode(maps, sizes)
         # A box that missed teaches the local head nothing: it gets the true one.
         forced = truth.forcing_draw < self.teacher_forcing
@@ -188,15 +200,13 @@ class MASSM(BaseModel):
         boxes = torch.where(forced[..., None], truth.boxes, boxes.detach())
         rounds = self._local(pyramid, boxes)
         per_round = [self.local_head.loss(r, truth.local_vox, truth.has_shape) for r in rounds]
-        losses['L_l'] = torch.stack(per_round).mean()
 
         shown = torch.where(forced[..., None, None], truth.local_vox, rounds[-1])
         world = self.world_head(shown * self.spacing, self.templates.world_mm)
-        losses['L_w'] = self.world_head.loss(
+        world_loss = self.world_head.loss(
             world / self.spacing, truth.world_mm / self.spacing, truth.has_shape
         )
-        weighted = {f'loss_{k}': self.loss_weights[k] * v for k, v in losses.items()}
-        return {**weighted, **{f'raw/{k}': v.detach() for k, v in losses.items()}}
+        return {'L_l': torch.stack(per_round).mean(), 'L_w': world_loss}
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum to be differentiated, and the values to log: means over all processes, so that
@@ -204,6 +214,13 @@ class MASSM(BaseModel):
         total, values = super().parse_losses(losses)
         shared = mean_over_processes(torch.stack([v.detach() for v in values.values()]))
         return total, dict(zip(values, shared, strict=True))
+
+    def _fit(self, inputs: Tensor, sizes: Tensor, boxes: Tensor, scores: Tensor) -> Prediction:
+        """Shapes fitted to the image from the detector's centres; boxes are those of the shapes."""
+        fit = self.local_head.predict(inputs, sizes, boxes[..., :3])
+        found = Boxes3D.from_points(fit.local_vox).tensor
+        world = rigidly_onto(fit.world_mm, self.templates.world_mm)
+        return Prediction(found, scores, fit.local_vox, world, fit.deviation_mm[..., 0])
 
     def _local(self, pyramid: list[Tensor], boxes: Tensor) -> list[Tensor]:
         """Local particles of the local head and after each round of refinement."""
@@ -232,4 +249,6 @@ def _fill(sample: ShapeSample, prediction: Prediction, i: int, threshold: Tensor
     sample.pred_boxes = prediction.boxes[i]
     sample.pred_local_vox = prediction.local_vox[i]
     sample.pred_world_mm = prediction.world_mm[i]
+    if prediction.deviation_mm is not None:
+        sample.pred_deviation_mm = prediction.deviation_mm[i]
     return sample

@@ -39,14 +39,16 @@ class TemplateBank(nn.Module):
         """Whether templates were read or came with a checkpoint."""
         return bool(self.world_mm.abs().sum() > 0)
 
-    def read(self, root: Path, anatomies: list[str]) -> None:
-        """Fills the buffers from a dataset with correspondences.
+    def read(self, root: Path, anatomies: list[str]) -> list[ShapeTemplate]:
+        """Fills the buffers from a dataset with correspondences, and returns the templates.
 
         Raises:
             DatasetError: there are none, or with another number of particles.
         """
-        for k, name in enumerate(anatomies):
-            self._set(k, read_template(root, name, self.num_particles))
+        templates = [read_template(root, name, self.num_particles) for name in anatomies]
+        for k, template in enumerate(templates):
+            self._set(k, template)
+        return templates
 
     def mesh(self, k: int) -> Mesh:
         """The template surface of anatomy ``k``, mm in the template's frame."""

@@ -35,3 +35,9 @@ def rigid_fit_batched(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     rotation = (u * flip.unsqueeze(-2)) @ vh
     translation = target_mean - source_mean @ rotation.transpose(-1, -2)
     return rotation, translation.squeeze(-2)
+
+
+def rigidly_onto(source: Tensor, target: Tensor) -> Tensor:
+    """``source`` ``[..., M, 3]`` rotated and translated as near to ``target`` as it comes."""
+    rotation, translation = rigid_fit_batched(source, target.expand_as(source))
+    return source @ rotation.transpose(-1, -2) + translation.unsqueeze(-2)

@@ -21,5 +21,6 @@ class ShapeSample(BaseDataElement):
             subject's heads are fed with the truth.
 
     Predictions: ``scores`` ``[K]``, ``pred_boxes`` ``[K, 6]`` (voxels), ``pred_local_vox``
-    ``[K, M, 3]`` (voxels), ``pred_world_mm`` ``[K, M, 3]`` (mm).
+    ``[K, M, 3]`` (voxels), ``pred_world_mm`` ``[K, M, 3]`` (mm); of heads that say how sure they
+    are also ``pred_deviation_mm`` ``[K, M]``, the standard deviation along the surface's normal.
     """

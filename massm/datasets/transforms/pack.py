@@ -7,7 +7,7 @@ import torch
 from mmcv.transforms import BaseTransform
 
 from massm.registry import TRANSFORMS
-from massm.shape.alignment import rigid_fit_batched
+from massm.shape.alignment import rigidly_onto
 from massm.structures import Boxes3D
 from massm.structures.shape_sample import ShapeSample
 
@@ -53,6 +53,5 @@ def _world(
 ) -> torch.Tensor:
     """``[K, M, 3]`` mm: the rigid fit of each shape to its template, zero where there is none."""
     local_mm = local_vox.double() * spacing
-    rotation, translation = rigid_fit_batched(local_mm, torch.as_tensor(template))
-    world = local_mm @ rotation.transpose(-1, -2) + translation.unsqueeze(-2)
+    world = rigidly_onto(local_mm, torch.as_tensor(template))
     return torch.where(has_shape[:, None, None], world, torch.zeros_like(world)).float()

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from massm.models.precision import in_full_precision
 from massm.registry import MODELS
-from massm.shape.alignment import rigid_fit_batched
+from massm.shape.alignment import rigidly_onto
 
 
 @MODELS.register_module()
@@ -29,13 +29,8 @@ class ProcrustesWorldHead(BaseModule):
 
     def forward(self, local_mm: Tensor, template_world: Tensor) -> Tensor:
         """``[B, K, M, 3]`` local (mm) to world particles (mm), given ``[K, M, 3]`` templates."""
-        return in_full_precision(_aligned, local_mm, template_world.expand_as(local_mm))
+        return in_full_precision(rigidly_onto, local_mm, template_world)
 
     def loss(self, world_vox: Tensor, target_vox: Tensor, has_shape: Tensor) -> Tensor:
         """``L_w``: focal regression over particles ``[B, K, M, 3]`` (mm / spacing)."""
         return self.loss_world(world_vox, target_vox, has_shape)
-
-
-def _aligned(points: Tensor, template: Tensor) -> Tensor:
-    rotation, translation = rigid_fit_batched(points, template)
-    return points @ rotation.transpose(-1, -2) + translation.unsqueeze(-2)

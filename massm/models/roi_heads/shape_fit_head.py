@@ -1,0 +1,188 @@
+"""Local and world particles by fitting the shape model to the image; an addition to the paper.
+
+From a rough centre, rounds of: look along every particle's normal, say how far off it is and how
+sure that is, take the closed-form posterior of pose and modes. Wide and coarse first, narrow and
+fine later (docs/decisions/shape-fit.md).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from massm.models.losses.focal_regression import masked_mean
+from massm.models.shape_fit.offset_network import OffsetNetwork
+from massm.models.shape_fit.posterior import (
+    FitState,
+    Offsets,
+    Posterior,
+    moved,
+    posterior,
+    rotation_from_vector,
+)
+from massm.models.shape_fit.profiles import (
+    LINES,
+    inside_volume,
+    profile_positions,
+    sample_profiles,
+)
+from massm.models.shape_fit.shape_prior import ShapePrior
+from massm.registry import MODELS
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round: the state it began with, what was seen (offsets and logarithms of standard
+    deviations ``[K, N, M, 3]``, mm in ``frames`` ``[K, N, M, 3, 3]``), and the posterior."""
+
+    before: FitState
+    frames: Tensor
+    mean: Tensor
+    log_std: Tensor
+    posterior: Posterior
+    after: FitState
+
+
+@dataclass(frozen=True)
+class ShapeFit:
+    """``local_vox`` and ``world_mm`` ``[B, K, M, 3]``, the particles' standard deviations along
+    normal and tangents ``deviation_mm`` ``[B, K, M, 3]``, ``coefficients`` ``[B, K, L]``."""
+
+    local_vox: Tensor
+    world_mm: Tensor
+    deviation_mm: Tensor
+    coefficients: Tensor
+
+
+@MODELS.register_module()
+class ShapeFitHead(BaseModule):
+    """Fits K shape models.
+
+    Args:
+        num_anatomies, num_particles: K and M.
+        in_channels: of the images it reads.
+        spacing: of the volume, mm.
+        stages: in order, each with ``reach`` and ``beside`` of the profiles (mm), ``rounds``, and
+            ``modes`` that may move.
+        samples: on a profile.
+        starts: fits a box in training, each from its own start.
+        start_std: of the starts' distance from the true centre in training, mm an axis.
+        start_turn: of their rotation, radians.
+        hidden, code: see :class:`OffsetNetwork`.
+        independence: share of the particles that count as independent measurements; neighbours
+            err alike.
+        prior: of :class:`ShapePrior`.
+    """
+
+    def __init__(
+        self,
+        num_anatomies: int,
+        num_particles: int,
+        in_channels: int,
+        spacing: float,
+        stages: Sequence[dict],
+        samples: int = 13,
+        starts: int = 4,
+        start_std: float = 4.0,
+        start_turn: float = 0.05,
+        hidden: int = 96,
+        code: int = 16,
+        independence: float = 0.1,
+        prior: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.spacing, self.stages, self.samples = spacing, list(stages), samples
+        self.starts, self.start_std, self.start_turn = starts, start_std, start_turn
+        self.register_buffer('independence', torch.tensor(independence))
+        self.prior = ShapePrior(num_anatomies, num_particles, **(prior or {}))
+        inside = in_channels * LINES * samples
+        self.networks = nn.ModuleList(
+            OffsetNetwork(num_anatomies, num_particles, inside, hidden, code, stage['reach'])
+            for stage in self.stages
+        )
+
+    def rounds(self, images: Tensor, sizes: Tensor, state: FitState) -> Iterator[Round]:
+        """The fit, round by round; each begins where the last ended, without gradient.
+
+        Args:
+            images: ``[B, C, X, Y, Z]``; ``sizes`` ``[B, 3]`` their voxels before padding.
+            state: N starts; N is a multiple of B, starts of an image together.
+        """
+        for stage, network in zip(self.stages, self.networks, strict=True):
+            for _ in range(stage['rounds']):
+                points = state.points(self.prior)
+                frames = state.turned(self.prior.frames[:, None].expand(*points.shape, 3))
+                seen, there = self._look(images, sizes, points, frames, stage)
+                mean, log_std = network(seen, self.prior.patches)
+                precision = self.independence * torch.exp(-2 * log_std.detach())
+                offsets = Offsets(mean.detach(), precision * there.unsqueeze(-1))
+                found = posterior(state, self.prior, frames, offsets, stage['modes'])
+                after = moved(state, self.prior, found.best)
+                yield Round(state, frames, mean, log_std, found, after)
+                state = after
+
+    def predict(self, images: Tensor, sizes: Tensor, centers_vox: Tensor) -> ShapeFit:
+        """Fits every anatomy from its centre ``[B, K, 3]`` (voxels)."""
+        start = FitState.at(centers_vox.transpose(0, 1).float() * self.spacing, len(self.prior))
+        *_, last = self.rounds(images, sizes, start)
+        local = last.after.points(self.prior).transpose(0, 1)
+        world = last.after.world(self.prior).transpose(0, 1)
+        return ShapeFit(
+            local / self.spacing,
+            world,
+            last.posterior.deviation().transpose(0, 1),
+            last.after.coefficients.transpose(0, 1),
+        )
+
+    def loss(
+        self, images: Tensor, sizes: Tensor, boxes: Tensor, local_vox: Tensor, has_shape: Tensor
+    ) -> Tensor:
+        """``L_l``: negative logarithm of the Gaussian likelihood of the true offsets, mean over
+        particles, axes and rounds.
+
+        Args:
+            boxes: ``[B, K, 6]`` true boxes; starts are drawn around their centres.
+            local_vox: ``[B, K, M, 3]`` true particles.
+            has_shape: ``[B, K]``.
+        """
+        truth = (local_vox.float() * self.spacing).transpose(0, 1)
+        truth = truth.repeat_interleave(self.starts, 1)
+        exists = has_shape.transpose(0, 1).repeat_interleave(self.starts, 1)
+        state = self._draw(boxes[..., :3].transpose(0, 1).float() * self.spacing)
+        losses = []
+        for round_ in self.rounds(images, sizes, state):
+            offset = truth - round_.before.points(self.prior)
+            true = torch.einsum('knmai,knmi->knma', round_.frames, offset)
+            error = (true - round_.mean) * torch.exp(-round_.log_std)
+            # Beyond three standard deviations the square grows no steeper: wrong correspondences.
+            square = 2 * torch.nn.functional.huber_loss(
+                error, torch.zeros_like(error), reduction='none', delta=3.0
+            )
+            likelihood = 0.5 * square + round_.log_std
+            losses.append(masked_mean(likelihood.mean((-1, -2)).unsqueeze(-1), exists))
+        return torch.stack(losses).mean()
+
+    def _draw(self, centers_mm: Tensor) -> FitState:
+        """Starts around ``centers_mm`` ``[K, B, 3]``, several a box."""
+        centers = centers_mm.repeat_interleave(self.starts, 1)
+        centers = centers + self.start_std * torch.randn_like(centers)
+        state = FitState.at(centers, len(self.prior))
+        turn = rotation_from_vector(self.start_turn * torch.randn_like(centers))
+        return replace(state, rotation=turn)
+
+    def _look(
+        self, images: Tensor, sizes: Tensor, points: Tensor, frames: Tensor, stage: dict
+    ) -> tuple[Tensor, Tensor]:
+        """Profiles ``[K, N, M, C * 5 * samples]`` and which particles lie in the volume."""
+        where = profile_positions(points, frames, stage['reach'], self.samples, stage['beside'])
+        batch = len(images)
+
+        def by_image(x: Tensor) -> Tensor:
+            return x.unflatten(1, (batch, -1)).transpose(0, 1)
+
+        seen = sample_profiles(images, by_image(where / self.spacing))
+        there = inside_volume(by_image(points / self.spacing), sizes)
+        return seen.transpose(0, 1).flatten(1, 2), there.transpose(0, 1).flatten(1, 2)

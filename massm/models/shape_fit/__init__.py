@@ -1,0 +1,1 @@
+"""Fitting a statistical shape to an image: prior, profiles, offsets, closed-form posterior."""
