@@ -23,9 +23,30 @@ class AnatomyLinear(nn.Module):
         return out.unflatten(1, x.shape[1:-1])
 
 
+class HearingLayer(nn.Module):
+    """A linear layer for what a particle says, what its patches say and what all of them say.
+
+    Args:
+        num_anatomies, width: K, and channels in and out.
+    """
+
+    def __init__(self, num_anatomies: int, width: int) -> None:
+        super().__init__()
+        self.own = AnatomyLinear(num_anatomies, width, width)
+        self.near = AnatomyLinear(num_anatomies, width, width)
+        self.all = AnatomyLinear(num_anatomies, width, width)
+
+    def forward(self, x: Tensor, patches: Tensor) -> Tensor:
+        """``x`` ``[K, N, M, H]``, ``patches`` ``[K, P, M]`` to ``[K, N, M, H]``."""
+        pooled = patches[:, None] @ x
+        back = (patches / patches.sum(1, keepdim=True)).transpose(1, 2)
+        near = back[:, None] @ self.near(pooled)
+        return self.own(x) + near + self.all(pooled.mean(2, keepdim=True))
+
+
 class OffsetNetwork(nn.Module):
-    """Three layers a particle; after the first two it also hears the patches of the
-    surface that it lies in, and the whole.
+    """Three layers a particle; in the second and third it also hears the patches of the surface
+    that it lies in, and the whole.
 
     Starts by saying that every particle may be ``reach / 3`` off, anywhere.
 
@@ -48,13 +69,13 @@ class OffsetNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.reach = reach
+        self.seen = AnatomyLinear(num_anatomies, inside, hidden)
         self.code = nn.Parameter(0.5 * torch.randn(num_anatomies, num_particles, code))
-        self.first = AnatomyLinear(num_anatomies, inside + code, hidden)
-        self.second = AnatomyLinear(num_anatomies, 3 * hidden, hidden)
-        self.third = AnatomyLinear(num_anatomies, 3 * hidden, hidden)
+        self.place = AnatomyLinear(num_anatomies, code, hidden)
+        self.second = HearingLayer(num_anatomies, hidden)
+        self.third = HearingLayer(num_anatomies, hidden)
         self.last = AnatomyLinear(num_anatomies, hidden, 6)
-        self.norm = nn.LayerNorm(hidden)
-        self.norm2 = nn.LayerNorm(hidden)
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(2))
         nn.init.zeros_(self.last.weight)
         nn.init.constant_(self.last.bias[..., 3:], math.log(1 / 3))
 
@@ -65,17 +86,8 @@ class OffsetNetwork(nn.Module):
             seen: ``[K, N, M, inside]``.
             patches: ``[K, P, M]`` weights.
         """
-        code = self.code[:, None].expand(-1, seen.shape[1], -1, -1)
-        x = self.norm(torch.relu(self.first(torch.cat([seen, code], -1))))
-        x = x + self.norm2(torch.relu(self.second(_heard(x, patches))))
-        x = torch.relu(self.third(_heard(x, patches)))
+        x = self.norms[0](torch.relu(self.seen(seen) + self.place(self.code)[:, None]))
+        x = x + self.norms[1](torch.relu(self.second(x, patches)))
+        x = torch.relu(self.third(x, patches))
         mean, log_std = self.last(x).split(3, -1)
         return self.reach * mean, (log_std + math.log(self.reach)).clamp(-2.0, 4.0)
-
-
-def _heard(x: Tensor, patches: Tensor) -> Tensor:
-    """``x`` ``[K, N, M, H]`` beside its mean over each particle's patches and over all."""
-    pooled = patches[:, None] @ x
-    back = (patches / patches.sum(1, keepdim=True)).transpose(1, 2)
-    near = back[:, None] @ pooled
-    return torch.cat([x, near, x.mean(2, keepdim=True).expand_as(x)], -1)
