@@ -176,7 +176,7 @@ def _mended(source: Path, kept: Path) -> tuple[Mesh, list[str]]:
             temporary,
             digest=digest,
             vertices=mesh.vertices,
-            faces=mesh.faces,
+            faces=mesh.faces.astype(np.int32),
             remarks=np.array(remarks, dtype=str),
         )
     return mesh, list(remarks)
