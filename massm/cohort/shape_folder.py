@@ -4,14 +4,17 @@ meshes/ID.ply  local/ID.particles  world/ID.particles     every shape
 correspondence.npz                                        the fixed model (massm.shape)
 template.json  template.ply  template.particles           the mean shape
 pdm.npz  stats.json  quality.png  project.swproj          what is made of it
+.mended/ID.npz  .unfinished/                              for the next run, of no other use
 """
 
+import shutil
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from massm.cohort.interrupted import going_on
 from massm.cohort.surface_cohort import (
     LeftOut,
     ShapeSource,
@@ -62,7 +65,7 @@ def register_shapes(
         ShapeError: no training shape can be used.
     """
     area = None if fixed is None else fixed.surface.area()
-    surfaces, left_out = read_cohort(sources, run, area)
+    surfaces, left_out = read_cohort(sources, folder / '.mended', run, area)
     train = [s for s in surfaces if s.source.train and fixed is None]
     digest = _model(folder, train, left_out, settings, run, fixed)
     unusable = {f.source.id for f in left_out}
@@ -128,17 +131,20 @@ def _model(
         if all(_earlier(folder, digest, s) is not None for s in train if s not in flipped):
             left_out += [mirrored(s) for s in flipped]
             return digest
-    flipped = find_mirrored(train, run) if settings.any_pose else []
+    unfinished = folder / '.unfinished'
+    go_on = going_on(run, unfinished, digest)
+    flipped = find_mirrored(train, go_on) if settings.any_pose else []
     left_out += [mirrored(surface) for surface in flipped]
     used = [s for s in train if s not in flipped]
     model, shapes, medoid = build_population(
-        [s.mesh for s in used], settings, run, common_landmarks(used)
+        [s.mesh for s in used], settings, go_on, common_landmarks(used)
     )
     _write_model(folder, model)
     tasks = [(folder, digest, s, c) for s, c in zip(used, shapes, strict=True)]
     run('quality', _write_one, tasks)
     content = {'mirrored': [s.source.id for s in flipped], 'medoid': used[medoid].source.id}
     write_record(record, digest, content)
+    shutil.rmtree(unfinished, ignore_errors=True)
     return digest
 
 

@@ -1,12 +1,14 @@
 """The surfaces of a population as they come: read, mended, and compared with each other, so that
 what cannot belong is left out by name."""
 
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from massm.errors import MassmError, ShapeError
+from massm.io.atomic import replacing
 from massm.io.meshes import read_mesh
 from massm.io.particles import read_particles
 from massm.io.records import fingerprint
@@ -16,6 +18,8 @@ from massm.shape.pose import PoseReference, mirror_ratio
 from massm.shape.repair import repair_surface
 from massm.structures import Mesh
 
+# Counted up when reading or mending changes, so that surfaces kept from before are not used.
+MENDING_VERSION = 1
 # Beyond so many times the usual size, or under its inverse, a surface is something else.
 SIZE_RANGE = 5.0
 SMALLEST_MM = 1.0
@@ -62,17 +66,18 @@ class LeftOut:
 
 
 def read_cohort(
-    sources: list[ShapeSource], run: TaskRunner, usual_area: float | None = None
+    sources: list[ShapeSource], mended: Path, run: TaskRunner, usual_area: float | None = None
 ) -> tuple[list[Surface], list[LeftOut]]:
     """Reads and mends every surface.
 
     Args:
+        mended: folder where mended surfaces are kept for the next run.
         usual_area: mm², of a model the shapes are to join; else the median of their own.
 
     Raises:
         ShapeError: none can be used.
     """
-    found = run('surfaces', _read, [(source,) for source in sources])
+    found = run('surfaces', _read, [(source, mended) for source in sources])
     surfaces = [f for f in found if isinstance(f, Surface)]
     left_out = [f for f in found if isinstance(f, LeftOut)]
     if not surfaces:
@@ -138,18 +143,43 @@ def common_landmarks(surfaces: list[Surface]) -> list[np.ndarray] | None:
     return [s.landmarks for s in surfaces if s.landmarks is not None]
 
 
-def _read(source: ShapeSource) -> Surface | LeftOut:
+def _read(source: ShapeSource, mended: Path) -> Surface | LeftOut:
     try:
-        mesh = read_mesh(source.mesh)
-        try:
-            mesh, remarks = repair_surface(mesh)
-        except ShapeError as error:
-            raise ShapeError(f'{source.mesh}: {error}') from error
+        mesh, remarks = _mended(source.mesh, mended / f'{source.id}.npz')
         landmarks = None if source.landmarks is None else read_particles(source.landmarks)
     except MassmError as error:
         return LeftOut(source, str(error))
     digest = fingerprint(source.id, source.mesh, source.landmarks)
     return Surface(source, mesh, landmarks, tuple(remarks), digest)
+
+
+def _mended(source: Path, kept: Path) -> tuple[Mesh, list[str]]:
+    """The mended surface and what was done: as kept by an earlier run, where the file is the same.
+
+    Raises:
+        ShapeError: it cannot be read or mended.
+    """
+    digest = fingerprint(MENDING_VERSION, source)
+    try:
+        with np.load(kept, allow_pickle=False) as a:
+            if str(a['digest']) == digest:
+                return Mesh(a['vertices'], a['faces']), a['remarks'].tolist()
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        pass
+    mesh = read_mesh(source)
+    try:
+        mesh, remarks = repair_surface(mesh)
+    except ShapeError as error:
+        raise ShapeError(f'{source}: {error}') from error
+    with replacing(kept) as temporary:
+        np.savez(
+            temporary,
+            digest=digest,
+            vertices=mesh.vertices,
+            faces=mesh.faces.astype(np.int32),
+            remarks=np.array(remarks, dtype=str),
+        )
+    return mesh, list(remarks)
 
 
 def _wrong_size(surface: Surface, ratio: float) -> str:

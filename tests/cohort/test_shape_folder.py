@@ -8,9 +8,14 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from massm.cli import run_command
+from massm.cohort import surface_cohort
+from massm.cohort.shape_folder import register_shapes
+from massm.cohort.surface_cohort import ShapeSource, read_cohort
 from massm.io.meshes import write_mesh
 from massm.io.particles import write_particles
 from massm.io.shapeworks import read_project
+from massm.shape import population
+from massm.shape.population import PopulationSettings
 from massm.structures import Mesh
 from tests.conftest import make_blob
 
@@ -65,6 +70,76 @@ def test_a_second_run_keeps_everything_and_a_lost_file_comes_back(cohort, capsys
     assert {f: f.read_bytes() for f in files} == {f: content for f, (_, content) in before.items()}
 
 
+class Interrupting:
+    """A task runner that Ctrl-C stops after so many tasks."""
+
+    def __init__(self, tasks: int) -> None:
+        self.left = tasks
+
+    def __call__(self, label, function, tasks):
+        results = []
+        for task in tasks:
+            if self.left <= 0:
+                raise KeyboardInterrupt
+            self.left -= 1
+            results.append(function(*task))
+        return results
+
+
+@pytest.fixture
+def registrations(monkeypatch) -> list:
+    """One entry for every surface that a template was fitted to."""
+    done = []
+
+    def counted(*args):
+        done.append(args)
+        return fit_template(*args)
+
+    fit_template = population.fit_template
+    monkeypatch.setattr(population, 'fit_template', counted)
+    return done
+
+
+def content(folder):
+    return {f.relative_to(folder): f.read_bytes() for f in folder.rglob('*') if f.is_file()}
+
+
+def test_an_interrupted_build_goes_on_and_ends_in_the_same_bytes(tmp_path, registrations):
+    """Interrupted in its registration and again in its end; no finished task is done again."""
+    for i in range(3):
+        write_mesh(tmp_path / 'm' / f's{i}.ply', bent(i - 1))
+    sources = [ShapeSource(f's{i}', tmp_path / 'm' / f's{i}.ply') for i in range(3)]
+    settings = PopulationSettings(16, vertices=200, rounds=1)
+    register_shapes(tmp_path / 'straight', sources, settings, population.serially)
+    assert len(registrations) == 6
+    for tasks in (11, 20):
+        with pytest.raises(KeyboardInterrupt):
+            register_shapes(tmp_path / 'parts', sources, settings, Interrupting(tasks))
+    assert len(registrations) == 12
+    register_shapes(tmp_path / 'parts', sources, settings, population.serially)
+    assert len(registrations) == 12
+    assert content(tmp_path / 'parts') == content(tmp_path / 'straight')
+
+
+def test_a_mended_surface_is_kept_until_its_file_changes(tmp_path, monkeypatch):
+    """And stays what it was to the last bit."""
+    mended, repair = [], surface_cohort.repair_surface
+    monkeypatch.setattr(
+        surface_cohort, 'repair_surface', lambda mesh: mended.append(mesh) or repair(mesh)
+    )
+    mesh = bent(0.1)
+    write_mesh(tmp_path / 'a.ply', Mesh(mesh.vertices, np.delete(mesh.faces, [500, 501], axis=0)))
+    source = [ShapeSource('a', tmp_path / 'a.ply')]
+    read = [read_cohort(source, tmp_path / 'kept', population.serially)[0][0] for _ in range(2)]
+    assert len(mended) == 1 and 'closed holes' in read[0].remarks[0]
+    assert np.array_equal(read[0].mesh.vertices, read[1].mesh.vertices)
+    assert np.array_equal(read[0].mesh.faces, read[1].mesh.faces)
+    assert read[0].remarks == read[1].remarks and read[0].digest == read[1].digest
+    write_mesh(tmp_path / 'a.ply', mesh)
+    again = read_cohort(source, tmp_path / 'kept', population.serially)[0][0]
+    assert len(mended) == 2 and again.remarks == ()
+
+
 def test_new_shapes_join_a_fixed_model_and_change_nothing(cohort, tmp_path):
     _, model = cohort
     before = {f: f.read_bytes() for f in sorted(model.rglob('*')) if f.is_file()}
@@ -76,6 +151,9 @@ def test_new_shapes_join_a_fixed_model_and_change_nothing(cohort, tmp_path):
     assert (model / 'template.particles').read_bytes() == (out / 'template.particles').read_bytes()
     quality = json.loads((out / 'stats.json').read_text())['quality']['n']
     assert quality['surface_distance_mm'] < 1.0 and quality['mahalanobis'] < 4
+    written = {f: f.stat().st_mtime_ns for f in sorted(out.rglob('*')) if f.is_file()}
+    assert run_command('build_pdm', command) == 0
+    assert {f: f.stat().st_mtime_ns for f in sorted(out.rglob('*')) if f.is_file()} == written
 
 
 def test_turned_shapes_are_laid_over_each_other(tmp_path):
