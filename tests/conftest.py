@@ -20,6 +20,18 @@ from massm.structures import Mesh
 torch.set_num_threads(1 if 'PYTEST_XDIST_WORKER' in os.environ else 2)
 ROOT = Path(__file__).parents[1]
 TINY_PARTICLES, TINY_SPACING = 64, 8.0
+# One file trains the network that others share, the other goes on without it meanwhile; then the
+# longest.
+FIRST = ('test_inputs.py', 'test_environment.py', 'test_training.py', 'test_shape_folder.py')
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Long files first; whatever needs a trained network is slow."""
+    items.sort(key=lambda item: (*FIRST, item.path.name).index(item.path.name))
+    for item in items:
+        if {'fitted', 'trained'} & set(item.fixturenames):
+            item.add_marker('slow')
 
 
 @pytest.fixture(scope='session')

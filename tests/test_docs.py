@@ -79,6 +79,7 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('script', sorted((ROOT / 'benchmarks').glob('*.py')), ids=lambda p: p.name)
 def test_benchmarks_say_what_they_measure(script):
     command = [sys.executable, str(script), '--help']

@@ -14,6 +14,7 @@ ENVIRONMENT = {**os.environ, 'VIRTUAL_ENV': sys.prefix}
 ENVIRONMENT['PATH'] = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
 
 
+@pytest.mark.slow
 def test_quickstart_runs_from_another_directory_and_again(tmp_path):
     """The README's first command on a small cohort; the second run does nothing twice."""
     command = ['bash', str(ROOT / 'tools/quickstart.sh'), '--subjects', '6', '--epochs', '1']
@@ -42,6 +43,7 @@ def test_quickstart_runs_from_another_directory_and_again(tmp_path):
     assert (work / 'source/s0000/ct.nii.gz').stat().st_mtime_ns == made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [*sorted(p.stem for p in (ROOT / 'tools').glob('*.py')), 'massm'])
 def test_every_tool_has_help(name):
     program = [str(Path(sys.executable).parent / 'massm')]

@@ -2,6 +2,9 @@
 # make_environment EXTRAS, e.g. make_environment "" or make_environment "[tests]".
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Packages are put in without bytecode, which the first import of each writes. Were it not written,
+# every command would compile torch and its like again: twenty seconds a start.
+unset PYTHONDONTWRITEBYTECODE
 
 can_apt() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 

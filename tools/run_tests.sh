@@ -10,4 +10,5 @@ command -v chromium >/dev/null || ! can_apt || (need "a browser for the report's
 make_environment "[tests]"
 wait
 # Two workers, a core each; a test file runs on one of them, so that its fixtures are made once.
-OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} python -m pytest -n 2 --dist loadfile --durations=10 "$@"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 "$@"

@@ -27,6 +27,7 @@ def weights(folder, epoch):
     return load_checkpoint(folder / f'epoch_{epoch}.pth')['state_dict']
 
 
+@pytest.mark.slow
 def test_resuming_equals_never_having_stopped_bit_for_bit(tiny_config, tmp_path):
     options = {
         'train_cfg.val_interval': 10,
@@ -86,6 +87,7 @@ def _logged_losses(folder):
     return [row['loss'] for row in rows if 'loss' in row]
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_the_same_global_batch(tiny_dataset, tmp_path):
     """dist_train.sh with gloo against a single process: the same losses, step by step, and the
     same weights at the end (to float32 accumulation)."""

@@ -241,6 +241,7 @@ def test_resampling_keeps_a_linear_field_and_fills_outside():
     assert (resample(ramp, grid, far) == -1024).all()
 
 
+@pytest.mark.slow
 def test_real_cohort_spleen_is_truncated(real_data, tmp_path):
     for name in ('s0000', 's0001', 's0008'):
         shutil.copytree(real_data / 'ct_cohort' / name, tmp_path / 'src' / name)

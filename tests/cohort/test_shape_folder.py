@@ -270,6 +270,7 @@ def test_mistakes_are_named(tmp_path, capsys):
     assert 'a.ply and a.stl are both a' in refused(*command)
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_does_the_same_work(cohort, tmp_path):
     distributed = pytest.importorskip('distributed')
     with distributed.LocalCluster(
