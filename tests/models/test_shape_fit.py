@@ -1,0 +1,196 @@
+"""The fit of a shape model to an image: laws of its geometry, and a fit to a picture of a shape."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from massm.io.templates import ShapeTemplate
+from massm.models.roi_heads.shape_fit_head import ShapeFitHead
+from massm.models.shape_fit.posterior import (
+    FitState,
+    Offsets,
+    moved,
+    posterior,
+    rotation_from_vector,
+    vector_from_rotation,
+)
+from massm.models.shape_fit.profiles import profile_positions, sample_profiles
+from massm.models.shape_fit.shape_prior import ShapePrior, smooth_bends
+from massm.shape.pdm import PointDistributionModel
+from tests.conftest import make_blob
+
+PARTICLES, MODES, BENDS = 96, 4, 12
+
+
+def make_template(seed=0):
+    """A blob whose population stretches along its axes and swells on one side."""
+    mesh = make_blob()
+    generator = np.random.default_rng(seed)
+    chosen = np.linspace(0, len(mesh.vertices) - 1, PARTICLES).astype(int)
+    points = mesh.vertices[chosen]
+    points = points - (points.min(0) + points.max(0)) / 2
+    mesh = mesh.with_vertices(mesh.vertices - (mesh.vertices[chosen].min(0) + points.max(0)) / 2)
+    shapes = [points * (1 + 0.1 * generator.normal(size=3)) for _ in range(20)]
+    return ShapeTemplate('blob', points, points, mesh, PointDistributionModel.fit(np.stack(shapes)))
+
+
+@pytest.fixture(scope='module')
+def prior():
+    prior = ShapePrior(2, PARTICLES, modes=MODES, bends=BENDS, patches=8)
+    prior.read([make_template(0), make_template(1)])
+    return prior
+
+
+def random_state(prior, generator, size=1.0):
+    count = len(prior)
+    center = 40 + size * 3 * torch.randn(2, 3, 3, generator=generator)
+    state = FitState.at(center, count)
+    shape = torch.randn(2, 3, count, generator=generator)
+    shape[..., MODES - 1 :] = 0  # the population has three modes
+    return replace(
+        state,
+        rotation=rotation_from_vector(size * 0.1 * torch.randn(2, 3, 3, generator=generator)),
+        coefficients=size * shape,
+    )
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_rotations_and_their_vectors_are_inverse(seed):
+    vector = torch.randn(5, 3, generator=torch.Generator().manual_seed(seed)) * 0.4
+    rotation = rotation_from_vector(vector)
+    assert torch.allclose(rotation @ rotation.transpose(-1, -2), torch.eye(3), atol=1e-5)
+    assert torch.allclose(vector_from_rotation(rotation), vector, atol=1e-4)
+
+
+def test_exact_offsets_along_normals_lead_to_the_shape_they_were_taken_from(prior):
+    generator = torch.Generator().manual_seed(3)
+    truth = random_state(prior, generator)
+    state = FitState.at(truth.start + 3.0, len(prior))
+    goal = truth.points(prior)
+    for _ in range(5):
+        state, found = one_round(state, prior, goal, precision=1e4)
+    assert (state.points(prior) - goal).norm(dim=-1).mean() < 0.3
+    assert (state.coefficients - truth.coefficients)[..., : MODES - 1].abs().mean() < 0.1
+    assert found.deviation()[..., 0].mean() < 0.1
+
+
+def one_round(state, prior, goal, precision, there=None):
+    points = state.points(prior)
+    frames = state.turned(prior.frames[:, None].expand(*points.shape, 3))
+    offset = torch.einsum('knmai,knmi->knma', frames, goal - points)
+    weight = torch.full_like(offset, precision)
+    weight[..., 1:] = 0
+    weight = weight if there is None else weight * there
+    found = posterior(state, prior, frames, Offsets(offset, weight), MODES)
+    return moved(state, prior, found.best), found
+
+
+def test_without_measurements_the_shape_goes_back_to_the_mean_at_the_start(prior):
+    state = random_state(prior, torch.Generator().manual_seed(5), size=0.5)
+    after, found = one_round(state, prior, state.points(prior), precision=0.0)
+    assert after.coefficients[..., :MODES].abs().max() < 1e-4
+    assert torch.allclose(after.translation, after.start, atol=1e-3)
+    spread = found.deviation()
+    # What is left is the prior: pose and modes together.
+    expected = prior.basis[:, :MODES].square().sum((1, 3)) / 3 + prior.translation_std**2
+    assert (spread.square().mean(-1).mean(1) > 0.9 * expected).all()
+
+
+def test_turning_and_moving_the_patient_turns_and_moves_the_fit(prior):
+    generator = torch.Generator().manual_seed(7)
+    truth = random_state(prior, generator)
+    turn = rotation_from_vector(torch.tensor([0.02, -0.03, 0.04]))
+    flat = replace(truth, rotation=turn @ truth.rotation)
+    one = FitState.at(truth.start, len(prior))
+    other = FitState.at(truth.start + 7.5, len(prior))
+    for _ in range(4):
+        one, _ = one_round(one, prior, truth.points(prior), 1e3)
+        other, _ = one_round(other, prior, flat.points(prior) + 7.5, 1e3)
+    moved_points = flat.turned(one.world(prior)) + flat.translation[:, :, None]
+    assert (other.world(prior) - one.world(prior)).norm(dim=-1).mean() < 0.1
+    assert (other.points(prior) - 7.5 - moved_points).norm(dim=-1).mean() < 0.3
+
+
+def test_hidden_particles_are_less_sure(prior):
+    state = random_state(prior, torch.Generator().manual_seed(1))
+    hidden = state.points(prior)[..., :1] > 40
+    _, found = one_round(state, prior, state.points(prior), 1.0, there=~hidden)
+    deviation = found.deviation()[..., 0]
+    for k in range(2):
+        assert (
+            deviation[k][hidden[k, ..., 0]].mean() > 1.2 * deviation[k][~hidden[k, ..., 0]].mean()
+        )
+
+
+def test_profiles_read_a_ramp_along_and_beside_the_normal():
+    ramp = torch.arange(32.0).view(1, 1, 32, 1, 1).expand(1, 1, 32, 32, 32).contiguous()
+    points = torch.full((1, 2, 3), 15.0)
+    frames = torch.eye(3).expand(1, 2, 3, 3)
+    where = profile_positions(points, frames, reach=4.0, samples=5, beside=2.0)
+    seen = sample_profiles(ramp, where).view(2, 5, 5)
+    along = torch.tensor([11.0, 13, 15, 17, 19])
+    assert torch.allclose(seen, along.expand(2, 5, 5), atol=1e-4)  # tangents are along y and z
+    assert torch.equal(where[0, 0, 1, 2], torch.tensor([15.0, 17, 15]))
+
+
+def test_bends_follow_the_normals_and_have_the_wished_size():
+    template = make_template()
+    normals = np.stack([p / np.linalg.norm(p) for p in template.local])
+    bends = smooth_bends(template.local, normals, PARTICLES, std=1.5, length=0.3)
+    along = (bends * normals[None]).sum(-1)
+    assert np.allclose(along[..., None] * normals[None], bends, atol=1e-9)
+    assert np.allclose(np.sqrt((along**2).sum(0)), 1.5, rtol=0.1)
+
+
+def picture(state, prior, size=64):
+    """A volume that is bright inside of a blob: distance to the nearest particle's plane."""
+    axes = torch.stack(torch.meshgrid(*[torch.arange(size * 1.0)] * 3, indexing='ij'), -1)
+    points, frames = (
+        state.points(prior)[0, 0],
+        state.turned(prior.frames[:, None].expand(*state.points(prior).shape, 3))[0, 0],
+    )
+    flat = axes.reshape(-1, 3)
+    nearest = torch.cdist(flat, points).argmin(1)
+    depth = ((flat - points[nearest]) * frames[nearest, 0]).sum(-1)
+    return torch.sigmoid(-2 * depth).view(1, 1, size, size, size)
+
+
+def test_a_head_learns_to_fit_bright_blobs_and_says_how_sure_it_is():
+    """From a start some millimetres off, the fit comes nearer than the mean shape at the truth."""
+    torch.manual_seed(0)
+    prior = {'modes': MODES, 'bends': 0, 'patches': 8}
+    stages = [{'reach': 10.0, 'beside': 3.0, 'rounds': 3, 'modes': MODES}]
+    head = ShapeFitHead(1, PARTICLES, 1, 1.0, stages, starts=2, hidden=32, prior=prior)
+    head.prior.read([make_template()])
+    cases = []
+    for _ in range(12):
+        state = FitState.at(torch.full((1, 1, 3), 32.0), MODES)
+        shape = torch.randn(1, 1, MODES)
+        shape[..., 3:] = 0
+        state = replace(state, coefficients=shape)
+        cases.append((picture(state, head.prior), state.points(head.prior)))
+    optimizer = torch.optim.Adam(head.parameters(), lr=5e-3)
+    has, sizes = torch.ones(1, 1, dtype=torch.bool), torch.tensor([[64, 64, 64]])
+    losses = []
+    for step in range(90):
+        image, points = cases[step % 10]
+        boxes = torch.cat([(points.amin(2) + points.amax(2)) / 2, torch.ones(1, 1, 3)], -1)
+        loss = head.loss(image, sizes, boxes, points, has)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 1
+    for image, points in cases[10:]:
+        center = (points.amin(2) + points.amax(2)) / 2
+        with torch.no_grad():
+            fit = head.predict(image, sizes, center + torch.tensor([3.0, -3.0, 2.0]))
+        error = (fit.local_vox - points).norm(dim=-1).mean()
+        mean = (head.prior.mean[:, None] + center[:, :, None] - points).norm(dim=-1).mean()
+        assert error < 0.7 * mean
+        assert 0 < fit.deviation_mm[..., 0].mean() < 3
