@@ -11,13 +11,8 @@ Without CHECKPOINT the best of the config's work dir is taken.
 import argparse
 from pathlib import Path
 
-from massm.apis.checkpoints import find_checkpoint
-from massm.apis.config import load_config
-from massm.apis.export_network import export_network
-from massm.apis.train import resolve_work_dir
 from massm.commands.options import add_config_options, add_trust
 from massm.errors import ConfigError
-from massm.inference.model_directory import export_model, read_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Exports."""
+    from massm.apis.checkpoints import find_checkpoint
+    from massm.apis.config import load_config
+    from massm.apis.export_network import export_network
+    from massm.apis.train import resolve_work_dir
+    from massm.inference.model_directory import export_model, read_model
+
     if args.network is not None:
         folder, file = args.network
         export_network(read_model(folder).build(), args.size, file)

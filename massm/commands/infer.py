@@ -18,21 +18,22 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from massm.apis.config import load_config
-from massm.apis.train import make_writable
 from massm.commands.options import add_config_options, add_trust
 from massm.commands.progress import track
 from massm.errors import ConfigError, MassmError
 from massm.inference.cohort_files import write_cohort_files
-from massm.inference.inferencer import MASSMInferencer
 from massm.inference.result_files import DEFAULT_FORMATS, FORMATS, write_result
 from massm.inference.results import InferenceResult
 from massm.io.images import scan_name
 from massm.visualization.report import write_report
+
+if TYPE_CHECKING:
+    from massm.inference.inferencer import MASSMInferencer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Infers every image; 1 if one could not be used."""
+    from massm.apis.train import make_writable
+
     inferencer = _inferencer(args)
     images = inferencer.list_images(list(args.inputs))
     names = unique_names(images)
@@ -88,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def finished(
-    inferencer: MASSMInferencer, images: list, names: list[str], args: argparse.Namespace
+    inferencer: 'MASSMInferencer', images: list, names: list[str], args: argparse.Namespace
 ) -> Iterator[tuple[str, InferenceResult | Exception]]:
     """Each image's result once it is on disk, or why there is none. ``--jobs`` results are written
     while the network goes on; no more are kept."""
@@ -121,7 +124,10 @@ def _outcome(name: str, written: Future) -> tuple[str, InferenceResult | Excepti
         return name, error
 
 
-def _inferencer(args: argparse.Namespace) -> MASSMInferencer:
+def _inferencer(args: argparse.Namespace) -> 'MASSMInferencer':
+    from massm.apis.config import load_config
+    from massm.inference.inferencer import MASSMInferencer
+
     if args.model.is_dir():
         model, weights = args.model, None
     elif args.config is None:

@@ -7,8 +7,6 @@ Without a checkpoint, the best one of the work dir is taken.
 import argparse
 import os
 
-from massm.apis.config import load_config
-from massm.apis.test import test
 from massm.commands.options import add_config, add_launcher, add_trust
 
 
@@ -26,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Tests."""
+    from massm.apis.config import load_config
+    from massm.apis.test import test
+
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
     test(config, args.checkpoint, args.work_dir, args.launcher, args.trust_checkpoint, args.report)

@@ -6,8 +6,6 @@ Example: python tools/train.py configs/massm_r18_phantom.py --cfg-options data_r
 import argparse
 import os
 
-from massm.apis.config import load_config
-from massm.apis.train import train
 from massm.commands.options import add_config, add_launcher, add_trust
 
 
@@ -34,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains."""
+    from massm.apis.config import load_config
+    from massm.apis.train import train
+
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
     runner = train(

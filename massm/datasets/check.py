@@ -7,6 +7,7 @@ from typing import Any
 import nibabel
 import numpy as np
 from joblib import Parallel, delayed
+from mmengine.registry import DefaultScope
 
 from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.transforms.load import particles_in_volume
@@ -28,7 +29,8 @@ def check_subjects(datasets: Sequence[Any]) -> None:
     Raises:
         DatasetError: names every subject that cannot be used, and why.
     """
-    built = [DATASETS.build(config) for config in datasets]
+    with DefaultScope.overwrite_default_scope('massm'):
+        built = [DATASETS.build(config) for config in datasets]
     records = [
         dataset.get_data_info(n)
         for dataset in built
@@ -41,7 +43,7 @@ def check_subjects(datasets: Sequence[Any]) -> None:
         more = [f'and {len(wrong) - SHOWN} more'] if len(wrong) > SHOWN else []
         raise DatasetError(
             f'{len(wrong)} of {len(records)} subjects cannot be used; mend them, or take them out '
-            'of the source, and prepare again:\n  ' + '\n  '.join(wrong[:SHOWN] + more)
+            'of the source, and prepare again. ' + '; '.join(wrong[:SHOWN] + more)
         )
 
 

@@ -3,6 +3,7 @@
 from massm.models.backbones.resnet3d import ResNet3D
 from massm.models.data_preprocessor import VolumePreprocessor
 from massm.models.dense_heads.centernet3d_head import CenterNet3DHead
+from massm.models.dense_heads.soft_center_head import SoftCenterHead
 from massm.models.losses.focal_heatmap import HeatmapFocalLoss
 from massm.models.losses.focal_regression import FocalRegressionLoss
 from massm.models.massm import MASSM
@@ -29,5 +30,6 @@ __all__ = [
     'ResNet3D',
     'ShapeCVAE',
     'ShapeFitHead',
+    'SoftCenterHead',
     'VolumePreprocessor',
 ]

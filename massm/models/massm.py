@@ -132,8 +132,9 @@ class MASSM(BaseModel):
         super().init_weights()
         if self.template_root is not None:
             templates = self.templates.read(Path(self.template_root), self.anatomies)
-            if self.roi_extractor is None:
-                self.local_head.prior.read(templates)
+            for head in (self.dense_head, self.local_head):
+                if hasattr(head, 'read_templates'):
+                    head.read_templates(templates, self.spacing)
 
     def optimise(self, channels_last: bool = False, compiled: bool = False, **options: Any) -> None:
         """Faster convolutions, same results and weights' names.
@@ -220,7 +221,7 @@ class MASSM(BaseModel):
         fit = self.local_head.predict(inputs, sizes, boxes[..., :3])
         found = Boxes3D.from_points(fit.local_vox).tensor
         world = rigidly_onto(fit.world_mm, self.templates.world_mm)
-        return Prediction(found, scores, fit.local_vox, world, fit.deviation_mm[..., 0])
+        return Prediction(found, scores, fit.local_vox, world, fit.deviation_mm)
 
     def _local(self, pyramid: list[Tensor], boxes: Tensor) -> list[Tensor]:
         """Local particles of the local head and after each round of refinement."""

@@ -27,3 +27,31 @@ def sample_volume(
     unit = 2 * points / (size - 1).clamp(min=1) - 1
     sampled = F.grid_sample(volume.to(wide), unit.flip(-1), mode, padding_mode, align_corners=True)
     return sampled.to(volume.dtype)
+
+
+def sample_patterns(
+    volume: Tensor, points_vox: Tensor, frames_vox: Tensor, pattern: Tensor
+) -> Tensor:
+    """Samples a pattern of places around every point, turned by the point's own frame; the same as
+    :func:`sample_volume` at ``point + pattern @ frame``, trilinear with ``border``, with one pass
+    over the positions.
+
+    Args:
+        volume: ``[N, C, X, Y, Z]``.
+        points_vox: ``[N, P, 3]`` voxels.
+        frames_vox: ``[N, P, 3, 3]``, rows are the axes of the pattern in voxels.
+        pattern: ``[S, 3]`` along those axes.
+
+    Returns:
+        ``[N, P, C, S]`` of the volume's type.
+    """
+    wide = torch.promote_types(volume.dtype, torch.float32)
+    size = torch.tensor(volume.shape[2:], device=volume.device, dtype=wide)
+    scale = 2 / (size - 1).clamp(min=1)
+    unit = (points_vox.to(wide) * scale - 1).flip(-1)
+    axes = (frames_vox.to(wide) * scale).flip(-1)
+    positions = (pattern.to(wide) @ axes).add_(unit.unsqueeze(2))
+    sampled = F.grid_sample(
+        volume.to(wide), positions.unsqueeze(1), 'bilinear', 'border', align_corners=True
+    )
+    return sampled[:, :, 0].transpose(1, 2).to(volume.dtype)

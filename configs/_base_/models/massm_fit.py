@@ -1,7 +1,15 @@
-# Shapes fitted to the image: ShapeFitHead in place of ROI pooling, regression and world head; the
-# light network only has to say roughly where each anatomy is.
+# Shapes fitted to the image: the network says where each anatomy is, on a map of two voxels a cell;
+# ShapeFitHead takes the place of ROI pooling, regression and world head.
 _base_ = './massm_r18.py'
 model = dict(
+    backbone=dict(base_channels=16, with_stem=True),
+    neck=dict(out_channels=32),
+    dense_head=dict(
+        _delete_=True,
+        type='SoftCenterHead',
+        feat_channels=32,
+        loss_heatmap=dict(type='HeatmapFocalLoss', alpha=3.0, beta=4.0),
+    ),
     roi_extractor=None,
     refine_head=None,
     world_head=None,
@@ -19,5 +27,5 @@ model = dict(
         independence=0.1,
         prior=dict(modes=40, bends=60),
     ),
-    loss_weights=dict(_delete_=True, L_h=10.0, L_r=0.1, L_o=1.0, L_l=1.0),
+    loss_weights=dict(_delete_=True, L_h=1.0, L_r=0.1, L_o=1.0, L_l=1.0),
 )

@@ -91,6 +91,7 @@ class ResNet3D(BaseModule):
         bias_downsample: whether type B's convolution has a bias (MONAI's 18 and 34 do not need
             it, its 10 does).
         pretrained: local file with the state dict of a MONAI or MedicalNet ResNet.
+        with_stem: also give the stem's features, before pooling, at half the first stride.
         with_checkpoint: recompute blocks in the backward pass (less memory, a third more time).
 
     Raises:
@@ -107,6 +108,7 @@ class ResNet3D(BaseModule):
         shortcut_type: str = 'B',
         bias_downsample: bool = False,
         pretrained: str | None = None,
+        with_stem: bool = False,
         with_checkpoint: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -126,21 +128,25 @@ class ResNet3D(BaseModule):
         self.conv1 = nn.Conv3d(in_channels, base_channels, 7, 2, 3, bias=False)
         self.norm1 = build_norm_layer(self.norm_cfg, base_channels)[1]
         self.maxpool = nn.MaxPool3d(3, 2, 1)
-        self.strides = [CELL * 2**i for i in range(4)]
-        self.out_channels = [base_channels * 2**i * self.block.expansion for i in range(4)]
+        self.with_stem = with_stem
+        stages = [base_channels * 2**i * self.block.expansion for i in range(4)]
+        self.strides = [CELL // 2] * with_stem + [CELL * 2**i for i in range(4)]
+        self.out_channels = [base_channels] * with_stem + stages
         inside = base_channels
         for i, count in enumerate(counts):
             stage = self._stage(inside, base_channels * 2**i, count, 1 if i == 0 else 2)
             self.add_module(f'layer{i + 1}', stage)
-            inside = self.out_channels[i]
+            inside = stages[i]
         self._initialise()
         if pretrained is not None:
             self.load_pretrained(Path(pretrained))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """``[B, C, X, Y, Z]`` (sizes multiples of 4) to the four stages' features."""
-        x = self.maxpool(F.relu(self.norm1(self.conv1(x))))
-        features = []
+        """``[B, C, X, Y, Z]`` (sizes multiples of 4) to the four stages' features,
+        those of the stem before them where they are asked for."""
+        stem = F.relu(self.norm1(self.conv1(x)))
+        x = self.maxpool(stem)
+        features = [stem] if self.with_stem else []
         for i in range(4):
             stage = getattr(self, f'layer{i + 1}')
             for block in stage:

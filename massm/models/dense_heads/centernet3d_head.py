@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from massm.models.dense_heads.heatmap import (
     cell_grid,
+    flat_index,
     gather_cells,
     gaussian_targets,
     nearest_cell,
@@ -144,9 +145,7 @@ class CenterNet3DHead(BaseModule):
         inside = valid & _in_box(maps.logits, boxes, has_box, image_sizes, self.stride)
         found, _ = self._decode(maps, inside)
         truth = nearest_cell(boxes[..., :3], image_sizes, self.stride)
-        index = torch.zeros_like(truth[..., 0])
-        for axis in range(3):
-            index = index * maps.logits.shape[2 + axis] + truth[..., axis]
+        index = flat_index(truth, maps.logits.shape[2:])
         radius = gather_cells(maps.radius.float(), index)
         return {
             'L_h': self.loss_heatmap(maps.logits, target, mask),

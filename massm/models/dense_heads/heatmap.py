@@ -25,6 +25,11 @@ def nearest_cell(centers_vox: Tensor, image_sizes: Tensor, stride: int) -> Tenso
     return torch.minimum(cell.clamp(min=0), last.to(cell))
 
 
+def flat_index(cells: Tensor, size: Size) -> Tensor:
+    """``[...]`` index into a flattened map of ``size`` of ``cells`` ``[..., 3]``."""
+    return (cells[..., 0] * size[1] + cells[..., 1]) * size[2] + cells[..., 2]
+
+
 def gather_cells(maps: Tensor, index: Tensor) -> Tensor:
     """``[B, K, C]`` values of ``[B, C, X, Y, Z]`` maps at flat cell indices ``[B, K]``."""
     flat = maps.flatten(2)
@@ -38,16 +43,18 @@ def gaussian_targets(
     image_sizes: Tensor,
     stride: int,
     sigma_share: float,
+    least: float = 1.0,
 ) -> Tensor:
     """Heat map targets ``[B, K, X, Y, Z]``: a Gaussian around the cell nearest to each centre,
     exactly 1 there; all zero where there is no box.
 
     Args:
         boxes: ``[B, K, 6]`` voxels.
-        sigma_share: standard deviation over the box's radius, per axis; at least one cell.
+        sigma_share: standard deviation over the box's radius, per axis.
+        least: smallest standard deviation, cells.
     """
     center = nearest_cell(boxes[..., :3], image_sizes, stride)
-    sigma = voxel_to_cell(sigma_share * boxes[..., 3:], stride).clamp(min=1.0)
+    sigma = voxel_to_cell(sigma_share * boxes[..., 3:], stride).clamp(min=least)
     target = torch.ones((), device=boxes.device)
     for axis in range(3):
         cells = torch.arange(shape[2 + axis], device=boxes.device)

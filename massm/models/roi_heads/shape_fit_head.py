@@ -12,6 +12,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from massm.io.templates import ShapeTemplate
 from massm.models.losses.focal_regression import masked_mean
 from massm.models.shape_fit.offset_network import OffsetNetwork
 from massm.models.shape_fit.posterior import (
@@ -22,23 +23,20 @@ from massm.models.shape_fit.posterior import (
     posterior,
     rotation_from_vector,
 )
-from massm.models.shape_fit.profiles import (
-    LINES,
-    inside_volume,
-    profile_positions,
-    sample_profiles,
-)
+from massm.models.shape_fit.profiles import LINES, inside_volume, profile_pattern
 from massm.models.shape_fit.shape_prior import ShapePrior
+from massm.ops import sample_patterns
 from massm.registry import MODELS
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round: the state it began with, what was seen (offsets and logarithms of standard
-    deviations ``[K, N, M, 3]``, mm in ``frames`` ``[K, N, M, 3, 3]``), and the posterior."""
+    """One round: the state it began with, what was seen (offsets along ``normals``
+    ``[K, N, M, 3]`` and logarithms of their standard deviations ``[K, N, M]``, mm), and the
+    posterior."""
 
     before: FitState
-    frames: Tensor
+    normals: Tensor
     mean: Tensor
     log_std: Tensor
     posterior: Posterior
@@ -48,7 +46,7 @@ class Round:
 @dataclass(frozen=True)
 class ShapeFit:
     """``local_vox`` and ``world_mm`` ``[B, K, M, 3]``, the particles' standard deviations along
-    normal and tangents ``deviation_mm`` ``[B, K, M, 3]``, ``coefficients`` ``[B, K, L]``."""
+    their normals ``deviation_mm`` ``[B, K, M]``, ``coefficients`` ``[B, K, L]``."""
 
     local_vox: Tensor
     world_mm: Tensor
@@ -98,11 +96,18 @@ class ShapeFitHead(BaseModule):
         self.starts, self.start_std, self.start_turn = starts, start_std, start_turn
         self.register_buffer('independence', torch.tensor(independence))
         self.prior = ShapePrior(num_anatomies, num_particles, **(prior or {}))
+        for i, stage in enumerate(self.stages):
+            pattern = profile_pattern(stage['reach'], samples, stage['beside'])
+            self.register_buffer(f'pattern_{i}', pattern, persistent=False)
         inside = in_channels * LINES * samples
         self.networks = nn.ModuleList(
             OffsetNetwork(num_anatomies, num_particles, inside, hidden, code, stage['reach'])
             for stage in self.stages
         )
+
+    def read_templates(self, templates: Sequence[ShapeTemplate], spacing: float) -> None:
+        """Takes the shape models of ``templates``."""
+        self.prior.read(templates)
 
     def rounds(self, images: Tensor, sizes: Tensor, state: FitState) -> Iterator[Round]:
         """The fit, round by round; each begins where the last ended, without gradient.
@@ -111,17 +116,19 @@ class ShapeFitHead(BaseModule):
             images: ``[B, C, X, Y, Z]``; ``sizes`` ``[B, 3]`` their voxels before padding.
             state: N starts; N is a multiple of B, starts of an image together.
         """
-        for stage, network in zip(self.stages, self.networks, strict=True):
+        for i, (stage, network) in enumerate(zip(self.stages, self.networks, strict=True)):
+            pattern = getattr(self, f'pattern_{i}')
             for _ in range(stage['rounds']):
                 points = state.points(self.prior)
                 frames = state.turned(self.prior.frames[:, None].expand(*points.shape, 3))
-                seen, there = self._look(images, sizes, points, frames, stage)
+                seen, there = self._look(images, sizes, points, frames, pattern)
                 mean, log_std = network(seen, self.prior.patches)
                 precision = self.independence * torch.exp(-2 * log_std.detach())
-                offsets = Offsets(mean.detach(), precision * there.unsqueeze(-1))
-                found = posterior(state, self.prior, frames, offsets, stage['modes'])
+                offsets = Offsets(mean.detach(), precision * there)
+                normals = frames[..., 0, :]
+                found = posterior(state, self.prior, normals, offsets, stage['modes'])
                 after = moved(state, self.prior, found.best)
-                yield Round(state, frames, mean, log_std, found, after)
+                yield Round(state, normals, mean, log_std, found, after)
                 state = after
 
     def predict(self, images: Tensor, sizes: Tensor, centers_vox: Tensor) -> ShapeFit:
@@ -155,14 +162,14 @@ class ShapeFitHead(BaseModule):
         losses = []
         for round_ in self.rounds(images, sizes, state):
             offset = truth - round_.before.points(self.prior)
-            true = torch.einsum('knmai,knmi->knma', round_.frames, offset)
+            true = (round_.normals * offset).sum(-1)
             error = (true - round_.mean) * torch.exp(-round_.log_std)
             # Beyond three standard deviations the square grows no steeper: wrong correspondences.
             square = 2 * torch.nn.functional.huber_loss(
                 error, torch.zeros_like(error), reduction='none', delta=3.0
             )
             likelihood = 0.5 * square + round_.log_std
-            losses.append(masked_mean(likelihood.mean((-1, -2)).unsqueeze(-1), exists))
+            losses.append(masked_mean(likelihood, exists))
         return torch.stack(losses).mean()
 
     def _draw(self, centers_mm: Tensor) -> FitState:
@@ -174,15 +181,14 @@ class ShapeFitHead(BaseModule):
         return replace(state, rotation=turn)
 
     def _look(
-        self, images: Tensor, sizes: Tensor, points: Tensor, frames: Tensor, stage: dict
+        self, images: Tensor, sizes: Tensor, points: Tensor, frames: Tensor, pattern: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Profiles ``[K, N, M, C * 5 * samples]`` and which particles lie in the volume."""
-        where = profile_positions(points, frames, stage['reach'], self.samples, stage['beside'])
         batch = len(images)
-
-        def by_image(x: Tensor) -> Tensor:
-            return x.unflatten(1, (batch, -1)).transpose(0, 1)
-
-        seen = sample_profiles(images, by_image(where / self.spacing))
-        there = inside_volume(by_image(points / self.spacing), sizes)
+        # By image first: [B, K, N / B, M, ...].
+        where = points.unflatten(1, (batch, -1)).transpose(0, 1) / self.spacing
+        turned = frames.unflatten(1, (batch, -1)).transpose(0, 1) / self.spacing
+        seen = sample_patterns(images, where.flatten(1, 3), turned.flatten(1, 3), pattern)
+        seen = seen.flatten(2).view(*where.shape[:-1], -1)
+        there = inside_volume(where, sizes)
         return seen.transpose(0, 1).flatten(1, 2), there.transpose(0, 1).flatten(1, 2)

@@ -74,13 +74,14 @@ class OffsetNetwork(nn.Module):
         self.place = AnatomyLinear(num_anatomies, code, hidden)
         self.second = HearingLayer(num_anatomies, hidden)
         self.third = HearingLayer(num_anatomies, hidden)
-        self.last = AnatomyLinear(num_anatomies, hidden, 6)
+        self.last = AnatomyLinear(num_anatomies, hidden, 2)
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(2))
         nn.init.zeros_(self.last.weight)
-        nn.init.constant_(self.last.bias[..., 3:], math.log(1 / 3))
+        nn.init.constant_(self.last.bias[..., 1:], math.log(1 / 3))
 
     def forward(self, seen: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Offsets and the logarithms of their standard deviations, each ``[K, N, M, 3]`` mm.
+        """Offsets along the normals and the logarithms of their standard deviations, ``[K, N, M]``
+        each, mm.
 
         Args:
             seen: ``[K, N, M, inside]``.
@@ -89,5 +90,5 @@ class OffsetNetwork(nn.Module):
         x = self.norms[0](torch.relu(self.seen(seen) + self.place(self.code)[:, None]))
         x = x + self.norms[1](torch.relu(self.second(x, patches)))
         x = torch.relu(self.third(x, patches))
-        mean, log_std = self.last(x).split(3, -1)
+        mean, log_std = self.last(x).unbind(-1)
         return self.reach * mean, (log_std + math.log(self.reach)).clamp(-2.0, 4.0)

@@ -1,9 +1,9 @@
 """Pose and shape given measured offsets of particles: a linear Gaussian posterior in closed form.
 
 A shape in the volume is ``x = R (mean + Phi b) + t``. A small change of (rotation, translation, b)
-moves its particles by ``J d``; offsets measured along each particle's normal and tangents, with
-their variances, and the prior of pose and modes give ``d`` and its covariance without iteration
-(Albrecht et al. 2013 for the shape part).
+moves its particles along their normals by ``J d``; offsets measured there with their variances, and
+the prior of pose and modes, give ``d`` and its covariance without iteration (Albrecht et al. 2013
+for the shape part). Along a smooth surface an image says little, so tangents are left to the model.
 """
 
 from dataclasses import dataclass, replace
@@ -55,8 +55,8 @@ class FitState:
 
 @dataclass(frozen=True)
 class Offsets:
-    """Where particles should go, measured in their frames (normal, two tangents): ``mean`` and
-    ``precision`` ``[K, N, M, 3]`` in mm and mm⁻²; a precision of zero says nothing."""
+    """How far particles should go along their normals: ``mean`` and ``precision`` ``[K, N, M]`` in
+    mm and mm⁻²; a precision of zero says nothing."""
 
     mean: Tensor
     precision: Tensor
@@ -65,37 +65,36 @@ class Offsets:
 @dataclass(frozen=True)
 class Posterior:
     """A change of pose and shape in units of the prior: ``best`` ``[K, N, 6 + L]``, the Cholesky
-    factor of its precision ``[K, N, 6 + L, 6 + L]``, and how it moves particles, ``jacobian``
-    ``[K, N, 3M, 6 + L]`` (mm in each particle's frame)."""
+    factor of its precision ``[K, N, 6 + L, 6 + L]``, and ``jacobian`` ``[K, N, M, 6 + L]``, how
+    it moves particles along their normals (mm)."""
 
     best: Tensor
     factor: Tensor
     jacobian: Tensor
 
     def deviation(self) -> Tensor:
-        """``[K, N, M, 3]`` standard deviation of every particle along its frame's axes, mm."""
+        """``[K, N, M]`` standard deviation of every particle along its normal, mm."""
         root = torch.linalg.solve_triangular(
             self.factor, self.jacobian.transpose(-1, -2), upper=False
         )
-        return root.square().sum(-2).sqrt().unflatten(-1, (-1, 3))
+        return root.square().sum(-2).sqrt()
 
 
 def posterior(
-    state: FitState, prior: ShapePrior, frames: Tensor, offsets: Offsets, modes: int
+    state: FitState, prior: ShapePrior, normals: Tensor, offsets: Offsets, modes: int
 ) -> Posterior:
     """The posterior of a change of ``state`` given measured ``offsets``.
 
     Args:
-        frames: ``[K, N, M, 3, 3]``, rows are each particle's normal and tangents in the volume.
+        normals: ``[K, N, M, 3]`` of the particles in the volume.
         modes: how many modes may move; the others stay.
     """
-    jacobian = _jacobian(state, prior, frames, modes)
-    weight = offsets.precision.flatten(-2).unsqueeze(-1)
-    weighted = (jacobian * weight).transpose(-1, -2)
+    jacobian = _jacobian(state, prior, normals, modes)
+    weighted = (jacobian * offsets.precision.unsqueeze(-1)).transpose(-1, -2)
     precision = weighted @ jacobian
     precision = precision + torch.eye(precision.shape[-1], device=precision.device)
     factor = torch.linalg.cholesky(precision)
-    pull = weighted @ offsets.mean.flatten(-2).unsqueeze(-1)
+    pull = weighted @ offsets.mean.unsqueeze(-1)
     pull = pull - _deviation_from_prior(state, prior, modes).unsqueeze(-1)
     return Posterior(torch.cholesky_solve(pull, factor).squeeze(-1), factor, jacobian)
 
@@ -134,14 +133,14 @@ def _cross_matrix(vector: Tensor) -> Tensor:
     return torch.stack(rows, -2)
 
 
-def _jacobian(state: FitState, prior: ShapePrior, frames: Tensor, modes: int) -> Tensor:
+def _jacobian(state: FitState, prior: ShapePrior, normals: Tensor, modes: int) -> Tensor:
     arm = state.turned(state.world(prior))
-    turning = torch.linalg.cross(arm.unsqueeze(-2).expand_as(frames), frames)
-    # A mode moves a particle along R phi: its share along a frame's axis is phi . (R' axis).
-    local = torch.einsum('knmai,knij->knmaj', frames, state.rotation)
-    bending = torch.einsum('knmaj,klmj->knmal', local, prior.basis[:, :modes])
-    parts = [turning * prior.rotation_std, frames * prior.translation_std, bending]
-    return torch.cat(parts, -1).flatten(2, 3)
+    turning = torch.linalg.cross(arm, normals)
+    # A mode moves a particle by R phi, along its normal by phi . (R' normal), and R' normal is the
+    # normal that the mean shape has.
+    bending = prior.along_normals[:, None, :, :modes].expand(-1, normals.shape[1], -1, -1)
+    parts = [turning * prior.rotation_std, normals * prior.translation_std, bending]
+    return torch.cat(parts, -1)
 
 
 def _deviation_from_prior(state: FitState, prior: ShapePrior, modes: int) -> Tensor:

@@ -17,7 +17,8 @@ class ShapePrior(nn.Module):
     ``mean`` ``[K, M, 3]`` (mm, the middle of its extent at the origin), ``basis`` ``[K, L, M, 3]``
     (mm for one standard deviation): the population's first modes, zeros where it has fewer, then
     smooth bends along the normals that no population of this size shows; ``frames``
-    ``[K, M, 3, 3]``, rows the normal and two tangents of each particle; ``patches`` ``[K, P, M]``,
+    ``[K, M, 3, 3]``, rows the normal and two tangents of each particle; ``along_normals``
+    ``[K, M, L]``, what the basis moves along the normals, mm; ``patches`` ``[K, P, M]``,
     overlapping patches of the surface as weights of its particles that sum to one.
 
     Args:
@@ -51,6 +52,9 @@ class ShapePrior(nn.Module):
         self.register_buffer(
             'basis', torch.zeros(num_anatomies, modes + self.bends, num_particles, 3)
         )
+        self.register_buffer(
+            'along_normals', torch.zeros(num_anatomies, num_particles, modes + self.bends)
+        )
         self.register_buffer('frames', torch.eye(3).expand(*shape[:2], 3, 3).clone())
         self.register_buffer(
             'patches', torch.zeros(num_anatomies, min(patches, num_particles), num_particles)
@@ -71,6 +75,8 @@ class ShapePrior(nn.Module):
             bends = smooth_bends(mean, frames[:, 0], self.bends, self.bend_std, self.bend_length)
             self.basis[k, self.modes :] = torch.as_tensor(bends)
             self.frames[k] = torch.as_tensor(frames)
+            along = np.einsum('lmi,mi->ml', self.basis[k].double().numpy(), frames[:, 0])
+            self.along_normals[k] = torch.as_tensor(along)
             self.patches[k] = torch.as_tensor(surface_patches(mean, self.patches.shape[1]))
 
 

@@ -1,0 +1,149 @@
+"""Where each anatomy is, to a fraction of a cell; an addition to the paper.
+
+CenterNet's arg-max names a cell, and maps that all anatomies share correct it. Here the centre is
+the mean position under the anatomy's own map around its peak: every cell there gets a gradient, and
+a patient who moves by part of a cell moves the centre by as much.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from mmcv.cnn import build_norm_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from massm.io.templates import ShapeTemplate
+from massm.models.dense_heads.heatmap import (
+    flat_index,
+    gaussian_targets,
+    nearest_cell,
+    valid_cells,
+)
+from massm.models.losses.focal_regression import masked_mean
+from massm.ops import cell_to_voxel
+from massm.registry import MODELS
+
+
+@dataclass(frozen=True)
+class SoftMaps:
+    """Raw maps ``[B, K, ...]``: ``where`` (logits of a softmax over all cells), ``presence``
+    (logits of a sigmoid) and ``size`` (logarithm of the box's size over the template's)."""
+
+    where: Tensor
+    presence: Tensor
+    size: Tensor
+
+
+@MODELS.register_module()
+class SoftCenterHead(BaseModule):
+    """Reads the pyramid's finest level.
+
+    Args:
+        num_anatomies: K.
+        in_channels: of the level; ``feat_channels`` of the layer that reads it.
+        stride: voxels per cell.
+        window: cells to each side of the peak whose mean is the centre.
+        sigma: standard deviation of the targets, cells.
+        loss_heatmap: config of the loss of ``presence``.
+    """
+
+    def __init__(
+        self,
+        num_anatomies: int,
+        in_channels: int,
+        stride: int,
+        feat_channels: int = 32,
+        window: int = 3,
+        sigma: float = 1.0,
+        norm_cfg: dict | None = None,
+        loss_heatmap: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.stride, self.window, self.sigma = stride, window, sigma
+        norm = norm_cfg or {'type': 'GN', 'num_groups': 8}
+        self.read = nn.Sequential(
+            nn.Conv3d(in_channels, feat_channels, 3, padding=1, bias=False),
+            build_norm_layer(norm, feat_channels)[1],
+            nn.ReLU(inplace=True),
+        )
+        self.maps = nn.Conv3d(feat_channels, 3 * num_anatomies, 1)
+        nn.init.normal_(self.maps.weight, std=0.01)
+        nn.init.zeros_(self.maps.bias)
+        nn.init.constant_(self.maps.bias[num_anatomies : 2 * num_anatomies], -2.19)
+        self.register_buffer('template_radius', torch.ones(num_anatomies, 3))
+        self.loss_heatmap = MODELS.build(loss_heatmap or {'type': 'HeatmapFocalLoss'})
+
+    def read_templates(self, templates: Sequence[ShapeTemplate], spacing: float) -> None:
+        """Takes the boxes' sizes from ``templates``; ``spacing`` in mm."""
+        for k, template in enumerate(templates):
+            extent = template.local.max(0) - template.local.min(0)
+            self.template_radius[k] = torch.as_tensor(extent / (2 * spacing))
+
+    def forward(self, pyramid: list[Tensor]) -> SoftMaps:
+        """Levels fine to coarse."""
+        return SoftMaps(*self.maps(self.read(pyramid[0])).float().chunk(3, 1))
+
+    def decode(self, maps: SoftMaps, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes ``[B, K, 6]`` (voxels) and scores ``[B, K]``; padded cells never win.
+
+        Args:
+            image_sizes: ``[B, 3]`` voxels before padding.
+        """
+        where = maps.where.masked_fill(~valid_cells(maps.where, image_sizes, self.stride), -1e4)
+        index = where.flatten(2).argmax(2)
+        cell = torch.stack(torch.unravel_index(index, where.shape[2:]), -1)
+        size = maps.size.flatten(2).gather(2, index.unsqueeze(2)).clamp(-1, 1).exp()
+        score = maps.presence.flatten(2).gather(2, index.unsqueeze(2)).squeeze(2).sigmoid()
+        center = self._soft_center(where, cell)
+        return torch.cat([center, self.template_radius * size], -1), score
+
+    def loss(
+        self,
+        maps: SoftMaps,
+        boxes: Tensor,
+        has_box: Tensor,
+        counted: Tensor,
+        image_sizes: Tensor,
+    ) -> dict[str, Tensor]:
+        """Unweighted: ``L_h`` of presence, ``L_o`` of the centre (cross entropy of the map over all
+        cells, and distance of the soft centre in cells), ``L_r`` of the size.
+
+        Args:
+            boxes: ``[B, K, 6]`` true centre and radius, voxels; ignored where ``has_box`` is not.
+            has_box, counted: ``[B, K]`` bool.
+            image_sizes: ``[B, 3]`` voxels before padding.
+        """
+        valid = valid_cells(maps.where, image_sizes, self.stride)
+        target = gaussian_targets(
+            maps.where.shape, boxes, has_box, image_sizes, self.stride, 0.0, self.sigma
+        )
+        where = maps.where.masked_fill(~valid, -1e4)
+        share = (target * valid).flatten(2)
+        share = share / share.sum(2, keepdim=True).clamp(min=1e-6)
+        cross_entropy = -(share * where.flatten(2).log_softmax(2)).sum(2)
+        cell = nearest_cell(boxes[..., :3], image_sizes, self.stride)
+        error = (self._soft_center(where, cell) - boxes[..., :3]) / self.stride
+        distance = nn.functional.smooth_l1_loss(error, torch.zeros_like(error), reduction='none')
+        index = flat_index(cell, maps.where.shape[2:])
+        size = maps.size.flatten(2).gather(2, index.unsqueeze(2))
+        ratio = boxes[..., 3:].clamp(min=0.5).log() - self.template_radius.log()
+        return {
+            'L_h': self.loss_heatmap(
+                maps.presence, target, counted[:, :, None, None, None] & valid
+            ),
+            'L_r': masked_mean((size - ratio.mean(-1, keepdim=True)).square(), has_box),
+            'L_o': masked_mean(cross_entropy.unsqueeze(-1) + distance.sum(-1, True), has_box),
+        }
+
+    def _soft_center(self, where: Tensor, cell: Tensor) -> Tensor:
+        """``[B, K, 3]`` voxels: the mean position under ``where`` in a window around ``cell``."""
+        steps = torch.arange(-self.window, self.window + 1, device=where.device)
+        offsets = torch.cartesian_prod(steps, steps, steps)
+        cells = cell.unsqueeze(2) + offsets
+        size = torch.tensor(where.shape[2:], device=where.device)
+        inside = ((cells >= 0) & (cells < size)).all(-1)
+        index = flat_index(torch.minimum(cells.clamp(min=0), size - 1), where.shape[2:])
+        logits = where.flatten(2).gather(2, index).masked_fill(~inside, -1e4)
+        return (logits.softmax(2).unsqueeze(-1) * cell_to_voxel(cells, self.stride)).sum(2)
