@@ -3,11 +3,11 @@
 _base_ = './massm_r18.py'
 model = dict(
     backbone=dict(base_channels=16, with_stem=True),
-    neck=dict(out_channels=32),
+    neck=dict(out_channels=16),
     dense_head=dict(
         _delete_=True,
         type='SoftCenterHead',
-        feat_channels=32,
+        feat_channels=16,
         loss_heatmap=dict(type='HeatmapFocalLoss', alpha=3.0, beta=4.0),
     ),
     roi_extractor=None,
