@@ -1,0 +1,69 @@
+"""The network that fits shapes to the image, through the real commands' functions."""
+
+import json
+
+import pytest
+import torch
+
+from massm.apis.config import load_config
+from massm.apis.test import test as run_test
+from massm.apis.train import train
+from massm.inference.inferencer import MASSMInferencer
+from massm.inference.model_directory import export_model
+from tests.conftest import ROOT, TINY_PARTICLES, TINY_SPACING
+
+
+@pytest.fixture(scope='module')
+def config(tiny_dataset):
+    return load_config(
+        ROOT / 'configs/massm_fit_headneck.py',
+        {
+            'data_root': str(tiny_dataset),
+            'anatomies': ['heart_ventricle_left', 'spleen'],
+            'spacing': TINY_SPACING,
+            'num_particles': TINY_PARTICLES,
+            'model.backbone.base_channels': 8,
+            'model.neck.out_channels': 8,
+            'model.dense_head.feat_channels': 8,
+            'model.local_head.hidden': 16,
+            'model.local_head.prior': {'modes': 4, 'bends': 8, 'patches': 8},
+            'train_dataloader.num_workers': 0,
+            'train_dataloader.persistent_workers': False,
+            'val_dataloader.num_workers': 0,
+            'val_dataloader.persistent_workers': False,
+            'test_dataloader.num_workers': 0,
+            'max_epochs': 2,
+            'train_cfg.max_epochs': 2,
+            'train_cfg.val_interval': 2,
+            'param_scheduler.1.T_max': 2,
+            'log_level': 'WARNING',
+        },
+    )
+
+
+@pytest.fixture(scope='module')
+def work(config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('fit')
+    train(config, str(folder))
+    return folder
+
+
+def test_one_command_trains_detector_and_fit_and_tests_them(config, work):
+    checkpoint = torch.load(work / 'epoch_2.pth', weights_only=False)['state_dict']
+    assert checkpoint['local_head.prior.basis'].abs().sum() > 0
+    assert checkpoint['local_head.networks.0.last.weight'].abs().sum() > 0
+    result = run_test(config, str(work / 'epoch_2.pth'), str(work))
+    assert 0 < result.metrics['mean']['local_rmse_mm'] < 200
+    assert result.metrics['mean']['world_rmse_mm'] < 60
+
+
+def test_the_exported_model_gives_what_the_checkpoint_gives(config, work, tiny_source, tmp_path):
+    """Shape models travel in the weights: no dataset is needed to infer."""
+    export_model(config, work / 'epoch_2.pth', tmp_path / 'model')
+    settings = json.loads((tmp_path / 'model/config.json').read_text())['model']
+    assert 'template_root' not in settings
+    image = tiny_source / 's0000/ct.nii.gz'
+    one = MASSMInferencer(config, str(work / 'epoch_2.pth'), device='cpu')(image)[0]
+    other = MASSMInferencer(tmp_path / 'model', device='cpu')(image)[0]
+    for a, b in zip(one.shapes, other.shapes, strict=True):
+        assert (a.local_mm == b.local_mm).all() and (a.world_mm == b.world_mm).all()
