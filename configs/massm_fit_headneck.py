@@ -1,4 +1,4 @@
-# Shapes fitted to planning CTs of the head and neck; see docs/shape-fit.md.
+# Shapes fitted to planning CTs of the head and neck; see docs/decisions/shape-fit.md.
 _base_ = [
     './_base_/models/massm_fit.py',
     './_base_/datasets/headneck.py',
