@@ -181,8 +181,9 @@ class MASSM(BaseModel):
         maps = self.dense_head(pyramid)
         losses = self.dense_head.loss(maps, truth.boxes, truth.has_box, truth.counted, sizes)
         if self.roi_extractor is None:
+            seeds = [sample.seed for sample in data_samples]
             losses['L_l'] = self.local_head.loss(
-                inputs, sizes, truth.boxes, truth.local_vox, truth.has_shape
+                inputs, sizes, truth.boxes, truth.local_vox, truth.has_shape, seeds
             )
         else:
             losses.update(self._regression_losses(pyramid, maps, truth, sizes))

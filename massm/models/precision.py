@@ -12,8 +12,12 @@ def in_full_precision(function: Callable[..., Any], *tensors: Tensor) -> Any:
 
     For the layers and formulas whose results are positions in voxels or mm.
     """
-    device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device):
+    if not torch.is_autocast_enabled(tensors[0].device.type):
         return function(*tensors)
-    with torch.autocast(device, enabled=False):
+    with full_precision(tensors[0]):
         return function(*(tensor.float() for tensor in tensors))
+
+
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """A context without autocast on the device of ``tensor``."""
+    return torch.autocast(tensor.device.type, enabled=False)

@@ -8,7 +8,7 @@ class ShapeSample(BaseDataElement):
 
     Meta: ``id``, ``anatomies`` (names), ``status`` (one ``AnatomyStatus`` value per anatomy),
     ``spacing`` (mm), ``affine`` (``[4, 4]``, network voxel to patient mm), ``image_shape``
-    (voxels before padding).
+    (voxels before padding), ``seed`` (of what a head draws in training for this sample).
 
     Targets:
         local_vox: ``[K, M, 3]`` local particles, voxels; zeros where ``has_box`` is false.

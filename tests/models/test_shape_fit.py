@@ -189,12 +189,12 @@ def test_a_head_learns_to_fit_bright_blobs_and_says_how_sure_it_is():
     for step in range(90):
         image, points = cases[step % 10]
         boxes = torch.cat([(points.amin(2) + points.amax(2)) / 2, torch.ones(1, 1, 3)], -1)
-        loss = head.loss(image, sizes, boxes, points, has)
+        loss = head.loss(image, sizes, boxes, points, has, [step])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 1
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.5
     for image, points in cases[10:]:
         center = (points.amin(2) + points.amax(2)) / 2
         with torch.no_grad():

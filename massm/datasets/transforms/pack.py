@@ -44,6 +44,7 @@ class PackShapeInputs(BaseTransform):
         sample.boxes = torch.where(has_box[:, None], boxes, torch.zeros_like(boxes))
         sample.counted = torch.as_tensor(results['counted'])
         sample.forcing_draw = torch.tensor([results['rng'].random()], dtype=torch.float32)
+        sample.set_metainfo({'seed': int(results['rng'].integers(2**31))})
         volume = torch.as_tensor(results['volume'], dtype=torch.float32)[None]
         return {'inputs': volume, 'data_samples': sample}
 

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from massm.io.templates import ShapeTemplate
 from massm.models.losses.focal_regression import masked_mean
+from massm.models.precision import full_precision
 from massm.models.shape_fit.offset_network import OffsetNetwork
 from massm.models.shape_fit.posterior import (
     FitState,
@@ -133,8 +135,12 @@ class ShapeFitHead(BaseModule):
 
     def predict(self, images: Tensor, sizes: Tensor, centers_vox: Tensor) -> ShapeFit:
         """Fits every anatomy from its centre ``[B, K, 3]`` (voxels)."""
-        start = FitState.at(centers_vox.transpose(0, 1).float() * self.spacing, len(self.prior))
-        *_, last = self.rounds(images, sizes, start)
+        with full_precision(images):
+            centers = centers_vox.transpose(0, 1).float() * self.spacing
+            *_, last = self.rounds(images, sizes, FitState.at(centers, len(self.prior)))
+            return self._result(last)
+
+    def _result(self, last: Round) -> ShapeFit:
         local = last.after.points(self.prior).transpose(0, 1)
         world = last.after.world(self.prior).transpose(0, 1)
         return ShapeFit(
@@ -145,40 +151,40 @@ class ShapeFitHead(BaseModule):
         )
 
     def loss(
-        self, images: Tensor, sizes: Tensor, boxes: Tensor, local_vox: Tensor, has_shape: Tensor
+        self,
+        images: Tensor,
+        sizes: Tensor,
+        boxes: Tensor,
+        local_vox: Tensor,
+        has_shape: Tensor,
+        seeds: Sequence[int],
     ) -> Tensor:
         """``L_l``: negative logarithm of the Gaussian likelihood of the true offsets, mean over
-        particles, axes and rounds.
+        particles and rounds.
 
         Args:
             boxes: ``[B, K, 6]`` true boxes; starts are drawn around their centres.
             local_vox: ``[B, K, M, 3]`` true particles.
             has_shape: ``[B, K]``.
+            seeds: of each image's starts, so that they depend on nothing but the sample.
         """
         truth = (local_vox.float() * self.spacing).transpose(0, 1)
         truth = truth.repeat_interleave(self.starts, 1)
         exists = has_shape.transpose(0, 1).repeat_interleave(self.starts, 1)
-        state = self._draw(boxes[..., :3].transpose(0, 1).float() * self.spacing)
-        losses = []
-        for round_ in self.rounds(images, sizes, state):
-            offset = truth - round_.before.points(self.prior)
-            true = (round_.normals * offset).sum(-1)
-            error = (true - round_.mean) * torch.exp(-round_.log_std)
-            # Beyond three standard deviations the square grows no steeper: wrong correspondences.
-            square = 2 * torch.nn.functional.huber_loss(
-                error, torch.zeros_like(error), reduction='none', delta=3.0
-            )
-            likelihood = 0.5 * square + round_.log_std
-            losses.append(masked_mean(likelihood, exists))
-        return torch.stack(losses).mean()
+        state = self._draw(boxes[..., :3].transpose(0, 1).float() * self.spacing, seeds)
+        with full_precision(images):
+            rounds = self.rounds(images, sizes, state)
+            losses = [masked_mean(likelihood(r, truth, self.prior), exists) for r in rounds]
+            return torch.stack(losses).mean()
 
-    def _draw(self, centers_mm: Tensor) -> FitState:
+    def _draw(self, centers_mm: Tensor, seeds: Sequence[int]) -> FitState:
         """Starts around ``centers_mm`` ``[K, B, 3]``, several a box."""
-        centers = centers_mm.repeat_interleave(self.starts, 1)
-        centers = centers + self.start_std * torch.randn_like(centers)
+        shape = (2, len(centers_mm), self.starts, 3)
+        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        shift, turn = torch.cat(noise, 2).to(centers_mm)
+        centers = centers_mm.repeat_interleave(self.starts, 1) + self.start_std * shift
         state = FitState.at(centers, len(self.prior))
-        turn = rotation_from_vector(self.start_turn * torch.randn_like(centers))
-        return replace(state, rotation=turn)
+        return replace(state, rotation=rotation_from_vector(self.start_turn * turn))
 
     def _look(
         self, images: Tensor, sizes: Tensor, points: Tensor, frames: Tensor, pattern: Tensor
@@ -192,3 +198,16 @@ class ShapeFitHead(BaseModule):
         seen = seen.flatten(2).view(*where.shape[:-1], -1)
         there = inside_volume(where, sizes)
         return seen.transpose(0, 1).flatten(1, 2), there.transpose(0, 1).flatten(1, 2)
+
+
+def likelihood(round_: Round, truth_mm: Tensor, prior: ShapePrior) -> Tensor:
+    """``[K, N, M]``: negative logarithm of the Gaussian likelihood of the true offsets.
+
+    Beyond three standard deviations the square grows no steeper: wrong correspondences.
+    """
+    offset = truth_mm - round_.before.points(prior)
+    true = (round_.normals * offset).sum(-1)
+    error = (true - round_.mean) * torch.exp(-round_.log_std)
+    return (
+        F.huber_loss(error, torch.zeros_like(error), reduction='none', delta=3.0) + round_.log_std
+    )
