@@ -30,6 +30,10 @@ from massm.models.shape_fit.shape_prior import ShapePrior
 from massm.ops import sample_patterns
 from massm.registry import MODELS
 
+# Tissues differ by a tenth of a window or two: around zero and this much larger, what they have in
+# common does not drown it (benchmarks/accuracy.md).
+CONTRAST = 4.0
+
 
 @dataclass(frozen=True)
 class Round:
@@ -115,7 +119,7 @@ class ShapeFitHead(BaseModule):
         """The fit, round by round; each begins where the last ended, without gradient.
 
         Args:
-            images: ``[B, C, X, Y, Z]``; ``sizes`` ``[B, 3]`` their voxels before padding.
+            images: ``[B, C, X, Y, Z]`` in [0, 1]; ``sizes`` ``[B, 3]`` their voxels before padding.
             state: N starts; N is a multiple of B, starts of an image together.
         """
         for i, (stage, network) in enumerate(zip(self.stages, self.networks, strict=True)):
@@ -195,7 +199,7 @@ class ShapeFitHead(BaseModule):
         where = points.unflatten(1, (batch, -1)).transpose(0, 1) / self.spacing
         turned = frames.unflatten(1, (batch, -1)).transpose(0, 1) / self.spacing
         seen = sample_patterns(images, where.flatten(1, 3), turned.flatten(1, 3), pattern)
-        seen = seen.flatten(2).view(*where.shape[:-1], -1)
+        seen = CONTRAST * (seen.flatten(2).view(*where.shape[:-1], -1) - 0.5)
         there = inside_volume(where, sizes)
         return seen.transpose(0, 1).flatten(1, 2), there.transpose(0, 1).flatten(1, 2)
 
