@@ -24,7 +24,7 @@ model = dict(
         samples=13,
         starts=2,
         start_std=4.0,
-        independence=0.1,
+        independence=0.15,
         prior=dict(modes=40, bends=60),
     ),
     loss_weights=dict(_delete_=True, L_h=1.0, L_r=0.1, L_o=1.0, L_l=1.0),

@@ -93,7 +93,7 @@ class ShapeFitHead(BaseModule):
         start_turn: float = 0.05,
         hidden: int = 96,
         code: int = 16,
-        independence: float = 0.1,
+        independence: float = 0.15,
         prior: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
