@@ -9,6 +9,7 @@ from scipy.ndimage import (
 )
 
 from massm.structures import Grid
+from massm.structures.grid import in_field_of_view
 
 EMPTY_HU = -950.0
 OPENING_MM = 12.0
@@ -56,6 +57,4 @@ def is_cut(mask: np.ndarray, outside: np.ndarray) -> bool:
 
 def juts_out(points_mm: np.ndarray, grid: Grid) -> bool:
     """Whether one of ``points_mm`` ``[N, 3]`` (patient) lies over a voxel outside of ``grid``."""
-    points = grid.to_voxel(points_mm)
-    last = np.array(grid.shape) - 0.5
-    return bool((points < -0.5 - JUT_VOXELS).any() or (points > last + JUT_VOXELS).any())
+    return not in_field_of_view(grid.to_voxel(points_mm), grid.shape, JUT_VOXELS).all()

@@ -14,7 +14,7 @@ from massm.apis.checkpoints import check_settings, check_weights
 from massm.cohort.working_volume import working_volume
 from massm.engine.checkpoint import register_safe_loader
 from massm.errors import CheckpointError, ConfigError
-from massm.inference.judgement import inside, judge
+from massm.inference.judgement import judge
 from massm.inference.memory import check_memory
 from massm.inference.model_directory import ModelDirectory, read_model
 from massm.inference.population import percentile
@@ -27,6 +27,7 @@ from massm.shape.pdm import PointDistributionModel
 from massm.shape.statistics import compactness
 from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Boxes3D, Grid, Mesh
+from massm.structures.grid import in_field_of_view
 from massm.structures.shape_sample import ShapeSample
 
 LEADING_SHARE = 0.95
@@ -186,7 +187,7 @@ class MASSMInferencer(BaseInferencer):
         world = sample.pred_world_mm[k].double().cpu().numpy()
         mesh = self.model.templates.mesh(k).with_vertices(self._warp(k).apply(local))
         shape_model = self._shape_model(name)
-        seen = inside(grid.to_voxel(local), grid.shape)
+        seen = in_field_of_view(grid.to_voxel(local), grid.shape)
         scores = None if shape_model is None else shape_model.coefficients(world)
         score = float(sample.scores[k])
         leading = None if scores is None else scores[: _leading(shape_model)]
@@ -202,7 +203,7 @@ class MASSMInferencer(BaseInferencer):
             world_mm=world,
             seen=seen,
             mesh=mesh,
-            seen_vertices=inside(grid.to_voxel(mesh.vertices), grid.shape),
+            seen_vertices=in_field_of_view(grid.to_voxel(mesh.vertices), grid.shape),
             box_mm=working.to_patient(sides),
             z_scores=scores,
             mahalanobis=None if scores is None else float(np.linalg.norm(scores)),

@@ -41,8 +41,3 @@ def judge(
             f'{mode + 1}',
         )
     return AnatomyStatus.OK, ''
-
-
-def inside(points_vox: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """``[N]``: which of ``[N, 3]`` points (voxels) lie in a volume's field of view."""
-    return ((points_vox >= -0.5) & (points_vox <= np.array(shape) - 0.5)).all(1)

@@ -1,6 +1,7 @@
 """A voxel grid in the patient: its shape and its voxel-to-patient affine."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,14 @@ from massm.errors import ImageError
 # Voxels along each side of a cell of the detector's map: the stride of the backbone's finest level,
 # and what volumes are cut and padded to. Nothing else says 4.
 CELL = 4
+
+
+def in_field_of_view(points_vox: np.ndarray, shape: Any, margin: float = 0.0) -> np.ndarray:
+    """``[...]``: which of ``[..., 3]`` points lie over a voxel of a volume of ``shape``, or within
+    ``margin`` voxels of one."""
+    last = np.asarray(shape) - 0.5
+    near = (points_vox >= -0.5 - margin) & (points_vox <= last + margin)
+    return np.asarray(near.all(-1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,10 @@ from massm.io.nifti import map_volume
 from massm.io.particles import read_particles
 from massm.registry import TRANSFORMS
 from massm.structures import Grid
+from massm.structures.grid import in_field_of_view
 
 # Voxels that particles may lie outside of their volume: surfaces are smooth, voxels are not.
-JUT_VOXELS = 2.0
+JUT_VOXELS = 1.5
 
 
 def particles_in_volume(path: Path, count: int, grid: Grid) -> np.ndarray:
@@ -24,7 +25,7 @@ def particles_in_volume(path: Path, count: int, grid: Grid) -> np.ndarray:
         ShapeError: not such a file, or particles lie outside the volume: they belong to another.
     """
     points = grid.to_voxel(read_particles(path, count))
-    if (points < -JUT_VOXELS).any() or (points > np.array(grid.shape) - 1 + JUT_VOXELS).any():
+    if not in_field_of_view(points, grid.shape, JUT_VOXELS).all():
         raise ShapeError(
             f'{path}: particles lie outside of the volume; they belong to another, run build_pdm '
             'again'

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from massm.datasets.transforms.visibility import drop_truncated, leave_files_behind
+from massm.datasets.transforms.visibility import place_particles
 from massm.registry import TRANSFORMS
 
 
@@ -33,10 +33,7 @@ class RandomFieldOfView(BaseTransform):
         """Keeps voxels ``first`` to ``last`` and moves the particles' origin along."""
         box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
         results['volume'] = np.ascontiguousarray(results['volume'][box])
-        moved = results['local_vox'] - first.astype(np.float32)
-        results['local_vox'] = np.where(results['has_box'][:, None, None], moved, 0.0)
-        drop_truncated(results)
-        leave_files_behind(results)
+        place_particles(results, results['local_vox'] - first.astype(np.float32))
         return results
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

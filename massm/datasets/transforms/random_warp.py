@@ -10,7 +10,7 @@ from mmcv.transforms import BaseTransform
 from scipy.ndimage import zoom
 from scipy.spatial.transform import Rotation
 
-from massm.datasets.transforms.visibility import drop_truncated, leave_files_behind
+from massm.datasets.transforms.visibility import place_particles
 from massm.ops import sample_volume
 from massm.registry import TRANSFORMS
 
@@ -108,12 +108,7 @@ class RandomWarp(BaseTransform):
         source = warp.backward_grid()[None]
         results['volume'] = sample_volume(volume[None, None], source)[0, 0].numpy()
         local = torch.as_tensor(results['local_vox'])
-        moved = warp.forward(local.reshape(-1, 3)).view(local.shape).numpy()
-        results['local_vox'] = np.where(results['has_box'][:, None, None], moved, 0.0).astype(
-            np.float32
-        )
-        drop_truncated(results)
-        leave_files_behind(results)
+        place_particles(results, warp.forward(local.reshape(-1, 3)).view(local.shape).numpy())
         return results
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,11 @@ def gather_cells(maps: Tensor, index: Tensor) -> Tensor:
     return flat.gather(2, index[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)
 
 
+def gather_own(maps: Tensor, index: Tensor) -> Tensor:
+    """``[B, K]`` value of every anatomy's own map ``[B, K, X, Y, Z]`` at its flat cell index."""
+    return maps.flatten(2).gather(2, index.unsqueeze(2)).squeeze(2)
+
+
 def gaussian_targets(
     shape: Size,
     boxes: Tensor,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from massm.io.templates import ShapeTemplate
 from massm.models.dense_heads.heatmap import (
     flat_index,
+    gather_own,
     gaussian_targets,
     nearest_cell,
     valid_cells,
@@ -94,10 +95,10 @@ class SoftCenterHead(BaseModule):
         where = maps.where.masked_fill(~valid_cells(maps.where, image_sizes, self.stride), -1e4)
         index = where.flatten(2).argmax(2)
         cell = torch.stack(torch.unravel_index(index, where.shape[2:]), -1)
-        size = maps.size.flatten(2).gather(2, index.unsqueeze(2)).clamp(-1, 1).exp()
-        score = maps.presence.flatten(2).gather(2, index.unsqueeze(2)).squeeze(2).sigmoid()
+        size = gather_own(maps.size, index).clamp(-1, 1).exp()
+        score = gather_own(maps.presence, index).sigmoid()
         center = self._soft_center(where, cell)
-        return torch.cat([center, self.template_radius * size], -1), score
+        return torch.cat([center, self.template_radius * size.unsqueeze(2)], -1), score
 
     def loss(
         self,
@@ -127,13 +128,13 @@ class SoftCenterHead(BaseModule):
         error = (self._soft_center(where, cell) - boxes[..., :3]) / self.stride
         distance = nn.functional.smooth_l1_loss(error, torch.zeros_like(error), reduction='none')
         index = flat_index(cell, maps.where.shape[2:])
-        size = maps.size.flatten(2).gather(2, index.unsqueeze(2))
+        size = gather_own(maps.size, index)
         ratio = boxes[..., 3:].clamp(min=0.5).log() - self.template_radius.log()
         return {
             'L_h': self.loss_heatmap(
                 maps.presence, target, counted[:, :, None, None, None] & valid
             ),
-            'L_r': masked_mean((size - ratio.mean(-1, keepdim=True)).square(), has_box),
+            'L_r': masked_mean((size - ratio.mean(-1)).square().unsqueeze(-1), has_box),
             'L_o': masked_mean(cross_entropy.unsqueeze(-1) + distance.sum(-1, True), has_box),
         }
 

@@ -98,7 +98,7 @@ class ShapeFitHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.spacing, self.stages, self.samples = spacing, list(stages), samples
+        self.spacing, self.stages = spacing, list(stages)
         self.starts, self.start_std, self.start_turn = starts, start_std, start_turn
         self.register_buffer('independence', torch.tensor(independence))
         self.prior = ShapePrior(num_anatomies, num_particles, **(prior or {}))
