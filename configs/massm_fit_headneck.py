@@ -11,3 +11,11 @@ model = dict(
     data_preprocessor=dict(windows=windows),
     backbone=dict(in_channels=3),
 )
+val_evaluator = [
+    dict(type='DetectionMetric'),
+    dict(type='ShapeMetric', surfaces=True),
+    dict(type='UncertaintyMetric'),
+]
+test_evaluator = val_evaluator
+# What users see is the surface.
+default_hooks = dict(checkpoint=dict(save_best='s2s_mask_mm'))

@@ -38,9 +38,20 @@ KEYS = (
     's2s_mask_mm',
     'hd95_mm',
     'dice',
+    'normal_error_mm',
+    'tangential_error_mm',
+    'uncertainty_mm',
+    'within_1_std',
+    'within_2_std',
+    's2s_mask_mm_drawn_mask',
+    'dice_drawn_mask',
     'local_rmse_mm_mean_shape_true_center',
     'local_rmse_mm_mean_shape_predicted_center',
     'world_rmse_mm_mean_shape',
+    's2s_mask_mm_mean_shape_true_center',
+    's2s_mask_mm_mean_shape_predicted_center',
+    'dice_mean_shape_true_center',
+    'dice_mean_shape_predicted_center',
 )
 SHOWN = {
     'found': 'found',
@@ -55,6 +66,7 @@ SHOWN = {
     's2s_mask_mm': 's2s mask',
     'hd95_mm': 'HD95',
     'dice': 'Dice',
+    's2s_mask_mm_mean_shape_predicted_center': '(s2s mean shape)',
 }
 
 

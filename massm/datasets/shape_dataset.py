@@ -13,7 +13,7 @@ from massm.io.nifti import map_volume
 from massm.io.particles import read_particles
 from massm.io.templates import ShapeTemplate, read_template, shape_model_digest
 from massm.registry import DATASETS
-from massm.structures import AnatomyStatus
+from massm.structures import AnatomyStatus, RigidTransform
 
 
 @DATASETS.register_module()
@@ -108,6 +108,19 @@ class ShapeDataset(BaseDataset):
                     world[n, k] = read_particles(path, self.num_particles)
                     exists[n, k] = True
         return world, exists
+
+    def centers(self) -> np.ndarray:
+        """``[N, K, 3]`` mm, patient axes: where the mean shape's middle lies in each subject, NaN
+        where its whole anatomy is not known."""
+        centers = np.full((len(self), len(self.templates), 3), np.nan)
+        for n, subject in enumerate(self.manifest.of_split(self.split)):
+            for k, template in enumerate(self.templates):
+                entry = subject.anatomies.get(template.anatomy)
+                if entry is not None and entry.patient_to_world is not None:
+                    mean = template.mean_world
+                    to_world = RigidTransform(np.array(entry.patient_to_world))
+                    centers[n, k] = to_world.inverse().apply((mean.min(0) + mean.max(0)) / 2)
+        return centers
 
     def _check(self, anatomies: Sequence[str]) -> None:
         path = self.manifest.root / 'dataset.json'

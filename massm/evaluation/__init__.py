@@ -2,5 +2,6 @@
 
 from massm.evaluation.detection_metric import DetectionMetric
 from massm.evaluation.shape_metric import ShapeMetric
+from massm.evaluation.uncertainty_metric import UncertaintyMetric
 
-__all__ = ['DetectionMetric', 'ShapeMetric']
+__all__ = ['DetectionMetric', 'ShapeMetric', 'UncertaintyMetric']

@@ -8,14 +8,17 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from massm.evaluation.summary import Row, mean_over_anatomies
-from massm.io.meshes import read_mesh
-from massm.io.nifti import read_mask
+from massm.evaluation.surface_measures import SurfaceReference, split_errors
 from massm.io.templates import ShapeTemplate, read_template
 from massm.registry import METRICS
-from massm.shape.metrics import axis_rmse, dice, hausdorff95, mean_point_error
-from massm.shape.surface import surface_distance, voxelise
+from massm.shape.metrics import axis_rmse, mean_point_error
+from massm.shape.surface import surface_distance
 from massm.shape.surface_warp import SurfaceWarp
-from massm.structures import Grid
+from massm.structures import Grid, Mesh
+
+# Yardsticks' names, and which of their measures are kept.
+AT_TRUE, AT_PREDICTED = 'mean_shape_true_center', 'mean_shape_predicted_center'
+YARDSTICK_MEASURES = ('s2s_mask_mm', 'dice')
 
 
 @METRICS.register_module()
@@ -65,6 +68,7 @@ class ShapeMetric(BaseMetric):
         true_world = sample['world_mm'][k].double().cpu().numpy()
         center = grid.to_patient(sample['pred_boxes'][k, :3].double().cpu().numpy())
         mean = self._templates[k].mean_world
+        yardsticks = {AT_TRUE: _at(mean, _middle(true)), AT_PREDICTED: _at(mean, center)}
         row = {
             'id': sample['id'],
             'anatomy': sample['anatomies'][k],
@@ -72,30 +76,37 @@ class ShapeMetric(BaseMetric):
             'world_rmse_mm': axis_rmse(world, true_world),
             'local_error_mm': mean_point_error(local, true),
             'world_error_mm': mean_point_error(world, true_world),
-            'local_rmse_mm_mean_shape_true_center': axis_rmse(_at(mean, _middle(true)), true),
-            'local_rmse_mm_mean_shape_predicted_center': axis_rmse(_at(mean, center), true),
+            **{f'local_rmse_mm_{at}': axis_rmse(shape, true) for at, shape in yardsticks.items()},
             'world_rmse_mm_mean_shape': axis_rmse(mean, true_world),
         }
         if self.surfaces:
-            row.update(self._surface_row(k, local, true, sample['mesh'][k], sample['mask'][k]))
+            reference = SurfaceReference.read(sample['mesh'][k], sample['mask'][k])
+            row.update(self._surface_row(k, local, true, yardsticks, reference))
+            if 'pred_masks' in sample:
+                row.update(reference.measure_mask(sample['pred_masks'][k].cpu().numpy()))
         return row
 
     def _surface_row(
-        self, k: int, local: np.ndarray, true: np.ndarray, mesh: Path, mask: Path
+        self,
+        k: int,
+        local: np.ndarray,
+        true: np.ndarray,
+        yardsticks: dict[str, np.ndarray],
+        reference: SurfaceReference,
     ) -> dict[str, float]:
-        template, warp = self._templates[k].mesh, self._warps[k]
-        predicted = template.with_vertices(warp.apply(local))
-        by_particles = template.with_vertices(warp.apply(true))
-        reference = read_mesh(mesh)
-        forward = surface_distance(predicted.vertices, reference)
-        backward = surface_distance(reference.vertices, predicted)
-        true_mask, grid = read_mask(mask)
-        return {
-            's2s_particles_mm': float(surface_distance(predicted.vertices, by_particles).mean()),
-            's2s_mask_mm': float((forward.mean() + backward.mean()) / 2),
-            'hd95_mm': hausdorff95(forward, backward),
-            'dice': dice(voxelise(predicted, grid), true_mask),
-        }
+        predicted, by_particles = self._surface(k, local), self._surface(k, true)
+        between = surface_distance(predicted.vertices, by_particles)
+        row = {'s2s_particles_mm': float(between.mean())}
+        row.update(reference.measure(predicted))
+        row.update(split_errors(local, true, by_particles))
+        for at, shape in yardsticks.items():
+            measured = reference.measure(self._surface(k, shape))
+            row.update({f'{key}_{at}': measured[key] for key in YARDSTICK_MEASURES})
+        return row
+
+    def _surface(self, k: int, particles: np.ndarray) -> Mesh:
+        """The template's surface warped to ``particles``."""
+        return self._templates[k].mesh.with_vertices(self._warps[k].apply(particles))
 
 
 def _middle(points: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from massm.apis.checkpoints import check_settings, check_weights
 from massm.cohort.working_volume import working_volume
 from massm.engine.checkpoint import register_safe_loader
 from massm.errors import CheckpointError, ConfigError
-from massm.inference.judgement import judge
+from massm.inference.judgement import Uncertainty, judge
 from massm.inference.memory import check_memory
 from massm.inference.model_directory import ModelDirectory, read_model
 from massm.inference.population import percentile
@@ -191,7 +191,8 @@ class MASSMInferencer(BaseInferencer):
         scores = None if shape_model is None else shape_model.coefficients(world)
         score = float(sample.scores[k])
         leading = None if scores is None else scores[: _leading(shape_model)]
-        status, reason = judge(score, self.score_threshold, seen, leading)
+        uncertainty = self._uncertainty(sample, k)
+        status, reason = judge(score, self.score_threshold, seen, leading, uncertainty)
         corners = Boxes3D(sample.pred_boxes[k].double().cpu()).corners().numpy().reshape(2, 3)
         sides = np.stack(np.meshgrid(*corners.T, indexing='ij'), -1).reshape(-1, 3)
         return ShapeResult(
@@ -209,7 +210,14 @@ class MASSMInferencer(BaseInferencer):
             mahalanobis=None if scores is None else float(np.linalg.norm(scores)),
             deviation_mm=None if shape_model is None else self._deviation(k, world, shape_model),
             percentiles=self._percentiles(name, mesh),
+            uncertainty_mm=None if uncertainty is None else uncertainty.at(local, mesh.vertices),
         )
+
+    def _uncertainty(self, sample: ShapeSample, k: int) -> Uncertainty | None:
+        if 'pred_deviation_mm' not in sample:
+            return None
+        particles = sample.pred_deviation_mm[k].double().cpu().numpy()
+        return Uncertainty(particles, float(self.model.local_head.usual_uncertainty[k]))
 
     def _warp(self, k: int) -> SurfaceWarp:
         if k not in self._warps:

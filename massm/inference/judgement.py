@@ -1,6 +1,9 @@
 """Whether what the network found can be relied on, in a word and a sentence."""
 
+from dataclasses import dataclass
+
 import numpy as np
+from scipy.spatial import cKDTree
 
 from massm.structures import AnatomyStatus
 
@@ -13,8 +16,32 @@ LOW_SCORE = 1.1
 UNUSUAL = 4.0
 
 
+@dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """Of a fit: the standard deviation of each particle along the surface's normal ``[M]``, and up
+    to which mean it is usual (95 % of the validation shapes were surer), mm."""
+
+    particles_mm: np.ndarray
+    usual_mm: float
+
+    @property
+    def is_unusual(self) -> bool:
+        """Whether the shape is less sure than validation shapes were."""
+        return float(self.particles_mm.mean()) > self.usual_mm
+
+    def at(self, particles: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+        """``[V]`` mm at ``vertices`` ``[V, 3]`` of the surface: their nearest of the ``particles``
+        ``[M, 3]``."""
+        _, nearest = cKDTree(particles).query(vertices)
+        return self.particles_mm[nearest]
+
+
 def judge(
-    score: float, threshold: float, seen: np.ndarray, z_scores: np.ndarray | None
+    score: float,
+    threshold: float,
+    seen: np.ndarray,
+    z_scores: np.ndarray | None,
+    uncertainty: Uncertainty | None = None,
 ) -> tuple[AnatomyStatus, str]:
     """The status of an anatomy and why.
 
@@ -22,6 +49,7 @@ def judge(
         score: of the detector; ``threshold`` the lowest that says it is there.
         seen: ``[M]`` particles inside the field of view.
         z_scores: along the leading modes, if the population is known.
+        uncertainty: if the network says how sure it is.
     """
     if score < threshold:
         return AnatomyStatus.ABSENT, f'score {score:.2f} is below {threshold:.2f}'
@@ -33,6 +61,12 @@ def judge(
         )
     if score < LOW_SCORE * threshold:
         return AnatomyStatus.LOW_CONFIDENCE, f'score {score:.2f} is barely above {threshold:.2f}'
+    if uncertainty is not None and uncertainty.is_unusual:
+        return (
+            AnatomyStatus.LOW_CONFIDENCE,
+            f'the surface is uncertain by {uncertainty.particles_mm.mean():.1f} mm, usual is up to '
+            f'{uncertainty.usual_mm:.1f} mm',
+        )
     if z_scores is not None and len(z_scores) and np.abs(z_scores).max() > UNUSUAL:
         mode = int(np.abs(z_scores).argmax())
         return (

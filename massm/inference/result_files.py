@@ -89,10 +89,13 @@ def _write_shape(folder: Path, shape: ShapeResult, formats: Collection[str]) -> 
 
 
 def vertex_scalars(shape: ShapeResult) -> dict[str, np.ndarray]:
-    """``extrapolated`` (1 outside the field of view) and, if known, ``deviation_mm``."""
+    """``extrapolated`` (1 outside the field of view) and, if known, ``deviation_mm`` and
+    ``uncertainty_mm``."""
     scalars = {'extrapolated': ~shape.seen_vertices}
     if shape.deviation_mm is not None:
         scalars['deviation_mm'] = shape.deviation_mm
+    if shape.uncertainty_mm is not None:
+        scalars['uncertainty_mm'] = shape.uncertainty_mm
     return scalars
 
 
@@ -150,6 +153,8 @@ def _entry(label: int, shape: ShapeResult, formats: Collection[str]) -> dict:
             z_scores=shape.z_scores.round(3).tolist(),
             percentiles=shape.percentiles,
         )
+    if shape.uncertainty_mm is not None:
+        entry.update(uncertainty_mm=round(float(shape.uncertainty_mm.mean()), 3))
     if 'particles' in formats:
         entry.update(local=f'local/{name}.particles', world=f'world/{name}.particles')
     meshes = [f'meshes/{name}.{kind}' for kind in MESH_FORMATS if kind in formats]

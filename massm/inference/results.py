@@ -18,7 +18,8 @@ class ShapeResult:
     are false outside the field of view, where the shape model alone speaks. Where the model
     brings its population: ``z_scores`` ``[L]`` along the modes, ``mahalanobis``, ``deviation_mm``
     ``[V]`` (signed distance from the mean shape, outwards positive) and ``percentiles`` of
-    ``volume_ml`` and ``surface_cm2`` among the training shapes.
+    ``volume_ml`` and ``surface_cm2`` among the training shapes. Where the network says how sure it
+    is: ``uncertainty_mm`` ``[V]``, the standard deviation of the surface along its normal.
     """
 
     anatomy: str
@@ -35,6 +36,7 @@ class ShapeResult:
     mahalanobis: float | None = None
     deviation_mm: np.ndarray | None = None
     percentiles: dict[str, float | None] | None = None
+    uncertainty_mm: np.ndarray | None = None
 
     @property
     def is_present(self) -> bool:

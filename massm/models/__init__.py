@@ -3,6 +3,7 @@
 from massm.models.backbones.resnet3d import ResNet3D
 from massm.models.data_preprocessor import VolumePreprocessor
 from massm.models.dense_heads.centernet3d_head import CenterNet3DHead
+from massm.models.dense_heads.segmentation_head import SegmentationHead
 from massm.models.dense_heads.soft_center_head import SoftCenterHead
 from massm.models.losses.focal_heatmap import HeatmapFocalLoss
 from massm.models.losses.focal_regression import FocalRegressionLoss
@@ -28,6 +29,7 @@ __all__ = [
     'ParticleRefineHead',
     'ProcrustesWorldHead',
     'ResNet3D',
+    'SegmentationHead',
     'ShapeCVAE',
     'ShapeFitHead',
     'SoftCenterHead',

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from massm.errors import ConfigError
 from massm.models.losses.reduce import mean_over_processes
+from massm.models.roi_heads.shape_fit_head import Seen
 from massm.models.template_bank import TemplateBank
 from massm.registry import MODELS
 from massm.shape.alignment import rigidly_onto
@@ -21,6 +22,7 @@ from massm.structures.shape_sample import ShapeSample
 DEFAULT_THRESHOLD = 0.3
 LOSSES = ('L_h', 'L_r', 'L_o', 'L_l', 'L_w')
 LOSSES_OF_FIT = LOSSES[:4]
+LOSS_OF_MASKS = 'L_s'
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,15 @@ class Targets:
 class Prediction:
     """``boxes`` ``[B, K, 6]`` and ``local_vox`` ``[B, K, M, 3]`` in voxels, ``world_mm``
     ``[B, K, M, 3]``, ``scores`` ``[B, K]``; ``deviation_mm`` ``[B, K, M]``, of each particle along
-    the surface's normal, where the head says how sure it is."""
+    the surface's normal, where the head says how sure it is; ``mask_logits`` ``[B, K, X, Y, Z]``
+    where the network draws masks."""
 
     boxes: Tensor
     scores: Tensor
     local_vox: Tensor
     world_mm: Tensor
     deviation_mm: Tensor | None = None
+    mask_logits: Tensor | None = None
 
 
 @MODELS.register_module()
@@ -60,7 +64,9 @@ class MASSM(BaseModel):
         backbone, neck, dense_head, roi_extractor, local_head, world_head: configs; numbers that
             follow from the above (channels, strides, K, M) are filled in here.
         refine_head: config of a head that refines the local particles, or none (the paper).
-        loss_weights: of ``L_h``, ``L_r``, ``L_o``, ``L_l``, ``L_w``; hooks may ramp them.
+        mask_head: config of a head that draws masks, or none (the paper).
+        loss_weights: of ``L_h``, ``L_r``, ``L_o``, ``L_l``, ``L_w``, and of ``L_s`` with a
+            ``mask_head``; hooks may ramp them.
         template_root: dataset whose templates the model starts from; read before training.
 
     Without a ``roi_extractor`` the local head fits shapes to the image itself
@@ -84,6 +90,7 @@ class MASSM(BaseModel):
         roi_extractor: dict | None = None,
         world_head: dict | None = None,
         refine_head: dict | None = None,
+        mask_head: dict | None = None,
         template_root: str | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -91,6 +98,7 @@ class MASSM(BaseModel):
         preprocessor = data_preprocessor or {'type': 'massm.VolumePreprocessor'}
         super().__init__(MODELS.build(preprocessor), init_cfg)
         losses = LOSSES if roi_extractor else LOSSES_OF_FIT
+        losses = (*losses, LOSS_OF_MASKS) if mask_head else losses
         if set(loss_weights) != set(losses):
             raise ConfigError(f'loss_weights must name {", ".join(losses)}, got {loss_weights}')
         count = len(anatomies)
@@ -104,14 +112,9 @@ class MASSM(BaseModel):
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build({**neck, 'in_channels': self.backbone.out_channels})
         channels, strides = neck['out_channels'], self.backbone.strides
-        self.dense_head = MODELS.build(
-            {
-                'stride': strides[0],
-                **dense_head,
-                'in_channels': channels,
-                'num_anatomies': count,
-            }
-        )
+        finest = {'in_channels': channels, 'num_anatomies': count}
+        self.dense_head = MODELS.build({'stride': strides[0], **dense_head, **finest})
+        self.mask_head = mask_head and MODELS.build({'stride': strides[0], **mask_head, **finest})
         sizes = {'num_anatomies': count, 'num_particles': num_particles}
         self.roi_extractor = self.refine_head = self.world_head = None
         if roi_extractor is None:
@@ -168,7 +171,8 @@ class MASSM(BaseModel):
         pyramid = self.neck(self.backbone(inputs))
         boxes, scores = self.dense_head.decode(self.dense_head(pyramid), sizes)
         if self.roi_extractor is None:
-            return self._fit(inputs, sizes, boxes, scores)
+            masks = self.mask_head and self.mask_head(pyramid)
+            return self._fit(Seen.of(inputs, sizes, masks), boxes, scores, masks)
         local = self._local(pyramid, boxes)[-1]
         world = self.world_head(local * self.spacing, self.templates.world_mm)
         return Prediction(boxes, scores, local, world)
@@ -180,10 +184,15 @@ class MASSM(BaseModel):
         pyramid = self.neck(self.backbone(inputs))
         maps = self.dense_head(pyramid)
         losses = self.dense_head.loss(maps, truth.boxes, truth.has_box, truth.counted, sizes)
+        masks = self.mask_head and self.mask_head(pyramid)
+        if masks is not None:
+            true, labelled = stack_masks(data_samples, masks)
+            losses[LOSS_OF_MASKS] = self.mask_head.loss(masks, true, labelled, sizes)
         if self.roi_extractor is None:
             seeds = [sample.seed for sample in data_samples]
+            seen = Seen.of(inputs, sizes, masks)
             losses['L_l'] = self.local_head.loss(
-                inputs, sizes, truth.boxes, truth.local_vox, truth.has_shape, seeds
+                seen, truth.boxes, truth.local_vox, truth.has_shape, seeds
             )
         else:
             losses.update(self._regression_losses(pyramid, maps, truth, sizes))
@@ -217,12 +226,13 @@ class MASSM(BaseModel):
         shared = mean_over_processes(torch.stack([v.detach() for v in values.values()]))
         return total, dict(zip(values, shared, strict=True))
 
-    def _fit(self, inputs: Tensor, sizes: Tensor, boxes: Tensor, scores: Tensor) -> Prediction:
+    def _fit(self, seen: Seen, boxes: Tensor, scores: Tensor, masks: Tensor | None) -> Prediction:
         """Shapes fitted to the image from the detector's centres; boxes are those of the shapes."""
-        fit = self.local_head.predict(inputs, sizes, boxes[..., :3])
+        fit = self.local_head.predict(seen, boxes[..., :3])
         found = Boxes3D.from_points(fit.local_vox).tensor
         world = rigidly_onto(fit.world_mm, self.templates.world_mm)
-        return Prediction(found, scores, fit.local_vox, world, fit.deviation_mm)
+        deviation = fit.deviation_mm
+        return Prediction(found, scores, fit.local_vox, world, deviation, masks)
 
     def _local(self, pyramid: list[Tensor], boxes: Tensor) -> list[Tensor]:
         """Local particles of the local head and after each round of refinement."""
@@ -245,6 +255,21 @@ def stack_targets(data_samples: list[ShapeSample]) -> Targets:
     )
 
 
+def stack_masks(data_samples: list[ShapeSample], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Masks padded to the maps ``like`` ``[B, K, X, Y, Z]``, and which are labelled ``[B, K]``.
+
+    Raises:
+        ConfigError: the pipeline loads none.
+    """
+    if not data_samples or 'masks' not in data_samples[0]:
+        raise ConfigError('a mask_head learns from masks: add LoadMasks to the train pipeline')
+    masks = like.new_zeros(like.shape)
+    for i, sample in enumerate(data_samples):
+        x, y, z = sample.masks.shape[1:]
+        masks[i, :, :x, :y, :z] = sample.masks
+    return masks, torch.stack([sample.labelled for sample in data_samples])
+
+
 def _fill(sample: ShapeSample, prediction: Prediction, i: int, threshold: Tensor) -> ShapeSample:
     sample.score_threshold = threshold
     sample.scores = prediction.scores[i]
@@ -253,4 +278,7 @@ def _fill(sample: ShapeSample, prediction: Prediction, i: int, threshold: Tensor
     sample.pred_world_mm = prediction.world_mm[i]
     if prediction.deviation_mm is not None:
         sample.pred_deviation_mm = prediction.deviation_mm[i]
+    if prediction.mask_logits is not None:
+        x, y, z = sample.image_shape
+        sample.pred_masks = prediction.mask_logits[i, :, :x, :y, :z] > 0
     return sample

@@ -19,8 +19,11 @@ class ShapeSample(BaseDataElement):
         counted: ``[K]`` bool, the heat map's channel counts; false for truncated anatomies.
         forcing_draw: ``[1]`` uniform in [0, 1); below the teacher-forcing probability this
             subject's heads are fed with the truth.
+        masks, labelled: where a pipeline loads them, ``[K, X, Y, Z]`` uint8 and ``[K]`` bool,
+            whether the mask says where the anatomy is.
 
     Predictions: ``scores`` ``[K]``, ``pred_boxes`` ``[K, 6]`` (voxels), ``pred_local_vox``
     ``[K, M, 3]`` (voxels), ``pred_world_mm`` ``[K, M, 3]`` (mm); of heads that say how sure they
-    are also ``pred_deviation_mm`` ``[K, M]``, the standard deviation along the surface's normal.
+    are also ``pred_deviation_mm`` ``[K, M]``, the standard deviation along the surface's normal; of
+    networks that draw masks ``pred_masks`` ``[K, X, Y, Z]`` bool.
     """

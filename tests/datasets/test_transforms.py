@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from massm.datasets.transforms import (
+    LoadMasks,
     PackShapeInputs,
     RandomFieldOfView,
     RandomFlip,
@@ -71,6 +72,36 @@ def test_forward_inverts_backward_and_the_grid_agrees(rng):
     index = torch.tensor([[3, 4, 5], [39, 35, 43], [20, 0, 7]])
     at_index = dense[index[:, 0], index[:, 1], index[:, 2]]
     assert torch.allclose(at_index, warp.backward(index.float()), atol=1e-3)
+
+
+def with_masks(results):
+    """The same with masks of the bright voxels, the first two anatomies' alike."""
+    bright = (results['volume'] > 0.2).astype(np.uint8)
+    results['masks'] = np.stack([bright, bright, np.zeros_like(bright)])
+    results['labelled'] = np.array([True, True, False])
+    return results
+
+
+def overlap(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.mark.parametrize(
+    'step',
+    [
+        RandomWarp(rotation=10, scale=0.1, translation=2, bend=1.0, bend_spacing=12, prob=1),
+        RandomFieldOfView(prob=1),
+        RandomFlip(pairs=[NAMES[:2]], midline=['sacrum'], prob=1),
+    ],
+    ids=lambda step: type(step).__name__,
+)
+def test_masks_move_as_the_volume_does(step):
+    after = step(with_masks(sample()))
+    assert after['masks'].shape == (3, *after['volume'].shape) and after['masks'].dtype == np.uint8
+    assert overlap(after['masks'][0] > 0, after['volume'] > 0.2) > 0.85
+    assert not after['masks'][2].any() and list(after['labelled']) == [True, True, False]
+    packed = PackShapeInputs()(after)['data_samples']
+    assert packed.masks.shape == after['masks'].shape and packed.labelled.tolist() == [1, 1, 0]
 
 
 def test_what_leaves_the_field_of_view_is_truncated_not_learnt():
@@ -153,11 +184,13 @@ def test_a_removed_anatomy_is_absent_and_its_voxels_look_like_what_is_around(tmp
     results = sample()
     results['volume'] = np.where(mask, 300.0, -100.0).astype(np.float32)
     results['mask'] = [path, path, None]
+    results['masks'] = np.stack([mask, mask, np.zeros_like(mask)])
     removed = RandomRemoval(prob=1)(results)
     gone = [k for k in (0, 1) if not removed['has_shape'][k]]
     assert len(gone) == 1 and removed['counted'].all()
     assert not removed['has_box'][gone[0]]
     assert removed['status'][gone[0]] is AnatomyStatus.ABSENT
+    assert not removed['masks'][gone[0]].any() and removed['masks'][1 - gone[0]].any()
     assert abs(removed['volume'][mask > 0].mean() + 100) < 5
     assert (removed['volume'][0] == -100).all()
 
@@ -168,3 +201,16 @@ def test_nothing_is_removed_by_a_mask_that_no_longer_fits():
     flipped = RandomFlip(pairs=[NAMES[:2]], midline=['sacrum'], prob=1)(results)
     with pytest.raises(ConfigError, match='move RandomRemoval before flips'):
         RandomRemoval(prob=1)(flipped)
+
+
+def test_masks_are_loaded_and_what_nobody_contoured_is_not_labelled(tmp_path):
+    mask = np.zeros((40, 36, 44), np.uint8)
+    mask[4:9, 4:9, 4:9] = 1
+    path = tmp_path / 'mask.nii.gz'
+    nibabel.save(nibabel.Nifti1Image(mask, np.diag([3.0, 3, 3, 1])), path)
+    results = sample()
+    results['mask'] = [path, None, None]
+    results['status'][1] = AnatomyStatus.UNLABELLED
+    loaded = LoadMasks()(results)
+    assert np.array_equal(loaded['masks'][0], mask) and not loaded['masks'][1:].any()
+    assert list(loaded['labelled']) == [True, False, True]

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from massm.engine.shape_filter_training import FilterCase, fit_filters
 from massm.io.templates import ShapeTemplate
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.models.shape_fit.posterior import (
@@ -18,7 +19,7 @@ from massm.models.shape_fit.posterior import (
     rotation_from_vector,
     vector_from_rotation,
 )
-from massm.models.shape_fit.profiles import profile_pattern
+from massm.models.shape_fit.profiles import Seen, profile_pattern
 from massm.models.shape_fit.shape_prior import ShapePrior, smooth_bends
 from massm.ops import sample_patterns, sample_volume
 from massm.shape.pdm import PointDistributionModel
@@ -43,7 +44,7 @@ def make_template(seed=0):
 def prior():
     prior = ShapePrior(2, PARTICLES, modes=MODES, bends=BENDS, patches=8)
     prior.read([make_template(0), make_template(1)])
-    return prior
+    return prior.shapes
 
 
 def random_state(prior, generator, size=1.0):
@@ -169,37 +170,97 @@ def picture(state, prior, size=64):
     return torch.sigmoid(-2 * depth).view(1, 1, size, size, size)
 
 
-def test_a_head_learns_to_fit_bright_blobs_and_says_how_sure_it_is():
-    """From a start some millimetres off, the fit comes nearer than the mean shape at the truth."""
-    torch.manual_seed(0)
-    prior = {'modes': MODES, 'bends': 0, 'patches': 8}
-    stages = [{'reach': 10.0, 'beside': 3.0, 'rounds': 3, 'modes': MODES}]
-    head = ShapeFitHead(1, PARTICLES, 1, 1.0, stages, starts=2, hidden=32, prior=prior)
-    head.prior.read([make_template()])
+def blobs(head, count):
+    """Images of shapes of the head's model, and their particles ``[1, 1, M, 3]`` (1 mm voxels)."""
     cases = []
-    for _ in range(12):
+    for _ in range(count):
         state = FitState.at(torch.full((1, 1, 3), 32.0), MODES)
         shape = torch.randn(1, 1, MODES)
         shape[..., 3:] = 0
         state = replace(state, coefficients=shape)
-        cases.append((picture(state, head.prior), state.points(head.prior)))
+        shapes = head.prior.shapes
+        cases.append((picture(state, shapes), state.points(shapes)))
+    return cases
+
+
+def blob_head(**options):
+    torch.manual_seed(0)
+    prior = {'modes': MODES, 'bends': 0, 'patches': 8}
+    stages = [{'reach': 10.0, 'beside': 3.0, 'rounds': 3, 'modes': MODES}]
+    head = ShapeFitHead(1, PARTICLES, 1, 1.0, stages, hidden=32, prior=prior, **options)
+    head.prior.read([make_template()])
+    return head
+
+
+def middle(points):
+    return (points.amin(2) + points.amax(2)) / 2
+
+
+SIZES = torch.tensor([[64, 64, 64]])
+
+
+def errors(head, cases):
+    """Mean distances of fits that start off centre, and of the mean shape at the true centre."""
+    fits, means = [], []
+    for image, points in cases:
+        center = middle(points)
+        with torch.no_grad():
+            fit = head.predict(Seen(image, SIZES), center + torch.tensor([3.0, -3.0, 2.0]))
+        assert 0 < fit.deviation_mm.mean() < 3
+        fits.append(float((fit.local_vox - points).norm(dim=-1).mean()))
+        mean = head.prior.mean[:, None] + center[:, :, None]
+        means.append(float((mean - points).norm(dim=-1).mean()))
+    return np.array(fits), np.array(means)
+
+
+def test_a_head_learns_to_fit_bright_blobs_and_says_how_sure_it_is():
+    """From a start some millimetres off, the fit comes nearer than the mean shape at the truth."""
+    head = blob_head(starts=2)
+    cases = blobs(head, 12)
     optimizer = torch.optim.Adam(head.parameters(), lr=5e-3)
-    has, sizes = torch.ones(1, 1, dtype=torch.bool), torch.tensor([[64, 64, 64]])
+    has = torch.ones(1, 1, dtype=torch.bool)
     losses = []
     for step in range(90):
         image, points = cases[step % 10]
-        boxes = torch.cat([(points.amin(2) + points.amax(2)) / 2, torch.ones(1, 1, 3)], -1)
-        loss = head.loss(image, sizes, boxes, points, has, [step])
+        boxes = torch.cat([middle(points), torch.ones(1, 1, 3)], -1)
+        loss = head.loss(Seen(image, SIZES), boxes, points, has, [step])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.5
-    for image, points in cases[10:]:
-        center = (points.amin(2) + points.amax(2)) / 2
-        with torch.no_grad():
-            fit = head.predict(image, sizes, center + torch.tensor([3.0, -3.0, 2.0]))
-        error = (fit.local_vox - points).norm(dim=-1).mean()
-        mean = (head.prior.mean[:, None] + center[:, :, None] - points).norm(dim=-1).mean()
-        assert error < 0.7 * mean
-        assert 0 < fit.deviation_mm.mean() < 3
+    fits, means = errors(head, cases[10:])
+    assert (fits < 0.7 * means).all()
+
+
+def filter_cases(cases):
+    return [
+        FilterCase(
+            Seen(image, SIZES),
+            points[0],
+            middle(points)[0],
+            torch.ones(1, dtype=torch.bool),
+            seed=n,
+            fold=n % 2,
+        )
+        for n, (image, points) in enumerate(cases)
+    ]
+
+
+def test_closed_form_filters_fit_bright_blobs_without_any_training():
+    head = blob_head()
+    cases = blobs(head, 16)
+    left = fit_filters(head, lambda: filter_cases(cases[:14]), starts=4)
+    assert left.shape == (3, 1) and left[1, 0] < left[0, 0]
+    fits, means = errors(head, cases[14:])
+    assert (fits < 0.6 * means).all()
+
+
+def test_a_step_teaches_some_particles_the_same_ones_in_every_process():
+    one, other = (blob_head(particles_per_step=20) for _ in range(2))
+    ((image, points),) = blobs(one, 1)
+    boxes = torch.cat([middle(points), torch.ones(1, 1, 3)], -1)
+    arguments = (Seen(image, SIZES), boxes, points, torch.ones(1, 1, dtype=torch.bool), [5])
+    first, second = one.loss(*arguments), one.loss(*arguments)
+    assert first == other.loss(*arguments) and first != second
+    assert one.steps == 2

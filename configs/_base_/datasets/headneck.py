@@ -1,5 +1,5 @@
 # Five organs of the head and neck in planning CTs (OpenKBP), contoured in some patients each.
-_base_ = './shape_dataset.py'
+_base_ = './with_masks.py'
 data_root = 'data/headneck'
 spacing = 4.0
 num_particles = 512

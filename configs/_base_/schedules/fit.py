@@ -13,3 +13,8 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=60),
     dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True),
 ]
+custom_hooks = [
+    dict(type='CenterPriorHook'),
+    dict(type='FilterFitHook', samples=200, starts=3),
+    dict(type='CalibrationHook'),
+]

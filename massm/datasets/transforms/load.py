@@ -8,10 +8,10 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from massm.errors import ShapeError
-from massm.io.nifti import map_volume
+from massm.io.nifti import map_volume, read_mask
 from massm.io.particles import read_particles
 from massm.registry import TRANSFORMS
-from massm.structures import Grid
+from massm.structures import AnatomyStatus, Grid
 from massm.structures.grid import in_field_of_view
 
 # Voxels that particles may lie outside of their volume: surfaces are smooth, voxels are not.
@@ -68,5 +68,24 @@ class LoadParticles(BaseTransform):
             has_box=has_shape.copy(),
             has_shape=has_shape,
             counted=has_shape | missing,
+        )
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadMasks(BaseTransform):
+    """Adds ``masks`` ``[K, X, Y, Z]`` uint8 in {0, 1} and ``labelled`` ``[K]``: whether the mask
+    says where the anatomy is. Truncated anatomies are labelled, absent ones too (with zeros),
+    those that nobody contoured are not."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """See the class."""
+        masks = np.zeros((len(results['mask']), *results['volume'].shape), dtype=np.uint8)
+        for k, path in enumerate(results['mask']):
+            if path is not None:
+                masks[k] = read_mask(path)[0]
+        results['masks'] = masks
+        results['labelled'] = np.array(
+            [status is not AnatomyStatus.UNLABELLED for status in results['status']]
         )
         return results

@@ -20,7 +20,7 @@ class PackShapeInputs(BaseTransform):
 
     Boxes and world particles are derived here from the local particles, so that they fit them
     after any augmentation: the box is the particles' extent, the world particles their rigid fit
-    to the template.
+    to the template. Where masks were loaded, the sample has ``masks`` and ``labelled``.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -43,6 +43,9 @@ class PackShapeInputs(BaseTransform):
         boxes = Boxes3D.from_points(local).tensor
         sample.boxes = torch.where(has_box[:, None], boxes, torch.zeros_like(boxes))
         sample.counted = torch.as_tensor(results['counted'])
+        for key in ('masks', 'labelled'):
+            if key in results:
+                setattr(sample, key, torch.as_tensor(results[key]))
         sample.forcing_draw = torch.tensor([results['rng'].random()], dtype=torch.float32)
         sample.set_metainfo({'seed': int(results['rng'].integers(2**31))})
         volume = torch.as_tensor(results['volume'], dtype=torch.float32)[None]

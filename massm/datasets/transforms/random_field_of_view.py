@@ -32,7 +32,8 @@ class RandomFieldOfView(BaseTransform):
     def apply(self, results: dict[str, Any], first: np.ndarray, last: np.ndarray) -> dict[str, Any]:
         """Keeps voxels ``first`` to ``last`` and moves the particles' origin along."""
         box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-        results['volume'] = np.ascontiguousarray(results['volume'][box])
+        for key in {'volume', 'masks'} & results.keys():
+            results[key] = np.ascontiguousarray(results[key][(..., *box)])
         place_particles(results, results['local_vox'] - first.astype(np.float32))
         return results
 

@@ -52,7 +52,9 @@ class RandomFlip(BaseTransform):
         local = results['local_vox'][order].copy()
         local[..., 0] = results['volume'].shape[0] - 1 - local[..., 0]
         results['volume'] = np.ascontiguousarray(results['volume'][::-1])
-        for key in ('has_box', 'counted'):
+        if 'masks' in results:
+            results['masks'] = np.ascontiguousarray(results['masks'][order, ::-1])
+        for key in {'has_box', 'counted', 'labelled'} & results.keys():
             results[key] = results[key][order]
         results['has_shape'] = np.zeros(len(order), dtype=bool)
         results['local_vox'] = np.where(results['has_box'][:, None, None], local, 0.0)

@@ -51,6 +51,8 @@ class RandomRemoval(BaseTransform):
         results['volume'][inside] = tissue + texture[inside]
         results['has_box'][k] = results['has_shape'][k] = False
         results['local_vox'][k] = 0.0
+        if 'masks' in results:
+            results['masks'][k] = 0
         results['status'] = [
             AnatomyStatus.ABSENT if i == k else s for i, s in enumerate(results['status'])
         ]

@@ -1,6 +1,9 @@
 """Schedules of MASSM's training, one hook a file."""
 
+from massm.engine.hooks.calibration_hook import CalibrationHook
+from massm.engine.hooks.center_prior_hook import CenterPriorHook
 from massm.engine.hooks.cvae_pretrain_hook import CVAEPretrainHook
+from massm.engine.hooks.filter_fit_hook import FilterFitHook
 from massm.engine.hooks.loss_weight_ramp_hook import LossWeightRampHook
 from massm.engine.hooks.prediction_hook import PredictionHook
 from massm.engine.hooks.score_threshold_hook import ScoreThresholdHook
@@ -8,6 +11,9 @@ from massm.engine.hooks.teacher_forcing_hook import TeacherForcingHook
 
 __all__ = [
     'CVAEPretrainHook',
+    'CalibrationHook',
+    'CenterPriorHook',
+    'FilterFitHook',
     'LossWeightRampHook',
     'PredictionHook',
     'ScoreThresholdHook',

@@ -8,12 +8,14 @@ a patient who moves by part of a cell moves the centre by as much.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from massm.io.templates import ShapeTemplate
+from massm.models.dense_heads.center_prior import Candidates, CenterPrior, weighed
 from massm.models.dense_heads.heatmap import (
     flat_index,
     gather_own,
@@ -46,6 +48,7 @@ class SoftCenterHead(BaseModule):
         stride: voxels per cell.
         window: cells to each side of the peak whose mean is the centre.
         sigma: standard deviation of the targets, cells.
+        candidates: cells of each map that are weighed with where the other anatomies are.
         loss_heatmap: config of the loss of ``presence``.
     """
 
@@ -57,12 +60,14 @@ class SoftCenterHead(BaseModule):
         feat_channels: int = 32,
         window: int = 3,
         sigma: float = 1.0,
+        candidates: int = 128,
         norm_cfg: dict | None = None,
         loss_heatmap: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.stride, self.window, self.sigma = stride, window, sigma
+        self.candidates = candidates
         norm = norm_cfg or {'type': 'GN', 'num_groups': 8}
         self.read = nn.Sequential(
             nn.Conv3d(in_channels, feat_channels, 3, padding=1, bias=False),
@@ -74,13 +79,21 @@ class SoftCenterHead(BaseModule):
         nn.init.zeros_(self.maps.bias)
         nn.init.constant_(self.maps.bias[num_anatomies : 2 * num_anatomies], -2.19)
         self.register_buffer('template_radius', torch.ones(num_anatomies, 3))
+        self.register_buffer('spacing', torch.ones(()))
+        self.prior = CenterPrior(num_anatomies)
         self.loss_heatmap = MODELS.build(loss_heatmap or {'type': 'HeatmapFocalLoss'})
 
     def read_templates(self, templates: Sequence[ShapeTemplate], spacing: float) -> None:
         """Takes the boxes' sizes from ``templates``; ``spacing`` in mm."""
+        self.spacing.fill_(spacing)
         for k, template in enumerate(templates):
             extent = template.local.max(0) - template.local.min(0)
             self.template_radius[k] = torch.as_tensor(extent / (2 * spacing))
+
+    def read_centers(self, centers_mm: np.ndarray) -> None:
+        """Takes where the anatomies of a cohort lie, ``[S, K, 3]`` (NaN where one lacks); until
+        then every map stands for itself."""
+        self.prior.read(centers_mm)
 
     def forward(self, pyramid: list[Tensor]) -> SoftMaps:
         """Levels fine to coarse."""
@@ -92,12 +105,16 @@ class SoftCenterHead(BaseModule):
         Args:
             image_sizes: ``[B, 3]`` voxels before padding.
         """
-        where = maps.where.masked_fill(~valid_cells(maps.where, image_sizes, self.stride), -1e4)
-        index = where.flatten(2).argmax(2)
-        cell = torch.stack(torch.unravel_index(index, where.shape[2:]), -1)
+        valid = valid_cells(maps.where, image_sizes, self.stride)
+        where = maps.where.masked_fill(~valid, -1e4)
+        if self.prior.is_filled:
+            center = self._agreed_center(where, valid)
+        else:
+            center = self._soft_center(where, _cells(where.flatten(2).argmax(2), where))
+        cell = nearest_cell(center, image_sizes, self.stride)
+        index = flat_index(cell, where.shape[2:])
         size = gather_own(maps.size, index).clamp(-1, 1).exp()
         score = gather_own(maps.presence, index).sigmoid()
-        center = self._soft_center(where, cell)
         return torch.cat([center, self.template_radius * size.unsqueeze(2)], -1), score
 
     def loss(
@@ -138,6 +155,23 @@ class SoftCenterHead(BaseModule):
             'L_o': masked_mean(cross_entropy.unsqueeze(-1) + distance.sum(-1, True), has_box),
         }
 
+    def _agreed_center(self, where: Tensor, valid: Tensor) -> Tensor:
+        """``[B, K, 3]`` voxels: the soft centre around the cell that is likely under the map and
+        under the prior, or where the other anatomies expect it, if no cell is."""
+        count = min(self.candidates, where[0, 0].numel())
+        share, index = where.flatten(2).softmax(2).topk(count, 2)
+        cells = _cells(index, where)
+        scale = self.stride * self.spacing
+        density = 1 / (valid.flatten(1).sum(1) * scale**3)
+        found = Candidates(cells * scale, share, density)
+        mean, covariance = self.prior.expectations(found)
+        points, elsewhere = weighed(found, mean, covariance)
+        best = points.argmax(2)
+        chosen = cells.gather(2, best[..., None, None].expand(-1, -1, 1, 3)).squeeze(2)
+        seen = elsewhere < points.sum(2)
+        center = self._soft_center(where, chosen)
+        return torch.where(seen.unsqueeze(-1), center, (mean / self.spacing).to(center))
+
     def _soft_center(self, where: Tensor, cell: Tensor) -> Tensor:
         """``[B, K, 3]`` voxels: the mean position under ``where`` in a window around ``cell``."""
         steps = torch.arange(-self.window, self.window + 1, device=where.device)
@@ -148,3 +182,8 @@ class SoftCenterHead(BaseModule):
         index = flat_index(torch.minimum(cells.clamp(min=0), size - 1), where.shape[2:])
         logits = where.flatten(2).gather(2, index).masked_fill(~inside, -1e4)
         return (logits.softmax(2).unsqueeze(-1) * cell_to_voxel(cells, self.stride)).sum(2)
+
+
+def _cells(index: Tensor, maps: Tensor) -> Tensor:
+    """Flat indices ``[...]`` to cells ``[..., 3]``."""
+    return torch.stack(torch.unravel_index(index, maps.shape[2:]), -1)

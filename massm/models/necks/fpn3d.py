@@ -15,6 +15,7 @@ class FPN3D(BaseModule):
     Args:
         in_channels: of the backbone's stages, fine to coarse.
         out_channels: of every output.
+        num_outs: levels that are given, from the finest; all without.
         norm_cfg: mmcv norm config; group norm by default.
     """
 
@@ -22,6 +23,7 @@ class FPN3D(BaseModule):
         self,
         in_channels: list[int],
         out_channels: int = 64,
+        num_outs: int | None = None,
         norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -35,14 +37,14 @@ class FPN3D(BaseModule):
                     build_norm_layer(norm, out_channels)[1],
                     nn.ReLU(inplace=True),
                 )
-                for _ in in_channels
+                for _ in in_channels[:num_outs]
             ]
         )
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Stages fine to coarse, each half the size of the last (rounded
-        up), to as many pyramid levels."""
+        up), to as many pyramid levels, or the first ``num_outs``."""
         merged = [lateral(x) for lateral, x in zip(self.lateral, features, strict=True)]
         for i in range(len(merged) - 2, -1, -1):
             merged[i] = merged[i] + double_resolution(merged[i + 1], merged[i].shape[2:])
-        return [smooth(x) for smooth, x in zip(self.smooth, merged, strict=True)]
+        return [smooth(x) for smooth, x in zip(self.smooth, merged, strict=False)]

@@ -5,7 +5,7 @@ sure that is, take the closed-form posterior of pose and modes. Wide and coarse 
 fine later (docs/decisions/shape-fit.md).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from massm.io.templates import ShapeTemplate
 from massm.models.losses.focal_regression import masked_mean
 from massm.models.precision import full_precision
+from massm.models.shape_fit.linear_offsets import LinearOffsets
 from massm.models.shape_fit.offset_network import OffsetNetwork
 from massm.models.shape_fit.posterior import (
     FitState,
@@ -25,14 +26,17 @@ from massm.models.shape_fit.posterior import (
     posterior,
     rotation_from_vector,
 )
-from massm.models.shape_fit.profiles import LINES, inside_volume, profile_pattern
-from massm.models.shape_fit.shape_prior import ShapePrior
-from massm.ops import sample_patterns
+from massm.models.shape_fit.profiles import (
+    LINES,
+    Around,
+    Seen,
+    image_profiles,
+    mask_profiles,
+    profile_pattern,
+    visible,
+)
+from massm.models.shape_fit.shape_prior import ShapePrior, Shapes
 from massm.registry import MODELS
-
-# Tissues differ by a tenth of a window or two: around zero and this much larger, what they have in
-# common does not drown it (benchmarks/accuracy.md).
-CONTRAST = 4.0
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,14 @@ class ShapeFitHead(BaseModule):
     Args:
         num_anatomies, num_particles: K and M.
         in_channels: of the images it reads.
+        reads_mask: whether it also reads the anatomy's own mask, as the network draws it.
         spacing: of the volume, mm.
         stages: in order, each with ``reach`` and ``beside`` of the profiles (mm), ``rounds``, and
             ``modes`` that may move.
         samples: on a profile.
         starts: fits a box in training, each from its own start.
+        particles_per_step: of every anatomy in a training step, drawn anew in each; all without.
+            Neighbours see almost the same, so that more subjects teach more than more particles.
         start_std: of the starts' distance from the true centre in training, mm an axis.
         start_turn: of their rotation, radians.
         hidden, code: see :class:`OffsetNetwork`.
@@ -87,8 +94,10 @@ class ShapeFitHead(BaseModule):
         in_channels: int,
         spacing: float,
         stages: Sequence[dict],
+        reads_mask: bool = False,
         samples: int = 13,
         starts: int = 4,
+        particles_per_step: int | None = None,
         start_std: float = 4.0,
         start_turn: float = 0.05,
         hidden: int = 96,
@@ -100,12 +109,22 @@ class ShapeFitHead(BaseModule):
         super().__init__(init_cfg)
         self.spacing, self.stages = spacing, list(stages)
         self.starts, self.start_std, self.start_turn = starts, start_std, start_turn
+        self.particles_per_step = min(particles_per_step or num_particles, num_particles)
         self.register_buffer('independence', torch.tensor(independence))
+        # What validation says of the standard deviations: a factor, and which mean (mm) is usual.
+        self.register_buffer('deviation_factor', torch.ones(num_anatomies))
+        self.register_buffer('usual_uncertainty', torch.full((num_anatomies,), torch.inf))
+        # Counted so that what is drawn is the same in every process and after a resumption.
+        self.register_buffer('steps', torch.zeros((), dtype=torch.long))
         self.prior = ShapePrior(num_anatomies, num_particles, **(prior or {}))
         for i, stage in enumerate(self.stages):
             pattern = profile_pattern(stage['reach'], samples, stage['beside'])
             self.register_buffer(f'pattern_{i}', pattern, persistent=False)
-        inside = in_channels * LINES * samples
+        self.reads_mask = reads_mask
+        shown = in_channels * LINES * samples
+        reaches = [self.stages[i]['reach'] for i in self.stage_of_rounds]
+        self.filters = LinearOffsets(num_anatomies, num_particles, shown, reaches)
+        inside = shown + reads_mask * LINES * samples
         self.networks = nn.ModuleList(
             OffsetNetwork(num_anatomies, num_particles, inside, hidden, code, stage['reach'])
             for stage in self.stages
@@ -115,101 +134,145 @@ class ShapeFitHead(BaseModule):
         """Takes the shape models of ``templates``."""
         self.prior.read(templates)
 
-    def rounds(self, images: Tensor, sizes: Tensor, state: FitState) -> Iterator[Round]:
+    def calibrate(self, k: int, factor: float, usual_mm: float) -> None:
+        """Multiplies the standard deviations of anatomy ``k`` by ``factor``; a mean above
+        ``usual_mm`` is unusual then."""
+        self.deviation_factor[k] *= factor
+        self.usual_uncertainty[k] = usual_mm
+
+    def rounds(
+        self,
+        seen: Seen,
+        state: FitState,
+        particles: Tensor | None = None,
+        taught: Collection[int] | None = None,
+    ) -> Iterator[Round]:
         """The fit, round by round; each begins where the last ended, without gradient.
 
         Args:
-            images: ``[B, C, X, Y, Z]`` in [0, 1]; ``sizes`` ``[B, 3]`` their voxels before padding.
+            seen: a batch of B.
             state: N starts; N is a multiple of B, starts of an image together.
+            particles: indices of those that are looked at; all without.
+            taught: rounds whose offsets carry gradients; all without.
         """
-        for i, (stage, network) in enumerate(zip(self.stages, self.networks, strict=True)):
-            pattern = getattr(self, f'pattern_{i}')
-            for _ in range(stage['rounds']):
-                points = state.points(self.prior)
-                frames = state.turned(self.prior.frames[:, None].expand(*points.shape, 3))
-                seen, there = self._look(images, sizes, points, frames, pattern)
-                mean, log_std = network(seen, self.prior.patches)
-                precision = self.independence * torch.exp(-2 * log_std.detach())
-                offsets = Offsets(mean.detach(), precision * there)
-                normals = frames[..., 0, :]
-                found = posterior(state, self.prior, normals, offsets, stage['modes'])
-                after = moved(state, self.prior, found.best)
-                yield Round(state, normals, mean, log_std, found, after)
-                state = after
+        shapes = self.prior.shapes if particles is None else self.prior.shapes.some(particles)
+        independence = self.independence * (self.prior.mean.shape[1] / shapes.mean.shape[1])
+        learning = torch.is_grad_enabled()
+        for r, i in enumerate(self.stage_of_rounds):
+            normals, around = self.look_around(state, shapes)
+            pattern = self.pattern(r)
+            profile = image_profiles(seen, around, pattern)
+            linear, log_spread = self.filters(r, profile, particles)
+            if self.reads_mask:
+                profile = torch.cat([profile, mask_profiles(seen, around, pattern)], -1)
+            with torch.set_grad_enabled(learning and (taught is None or r in taught)):
+                said = (profile, linear, log_spread, shapes.patches, particles)
+                mean, log_std = self.networks[i](*said)
+            precision = independence * torch.exp(-2 * log_std.detach()) * visible(seen, around)
+            offsets = Offsets(mean.detach(), precision)
+            found = posterior(state, shapes, normals, offsets, self.modes(r))
+            after = moved(state, shapes, found.best)
+            yield Round(state, normals, mean, log_std, found, after)
+            state = after
 
-    def predict(self, images: Tensor, sizes: Tensor, centers_vox: Tensor) -> ShapeFit:
+    @property
+    def stage_of_rounds(self) -> list[int]:
+        """Of every round of a fit, which stage it belongs to."""
+        return [i for i, stage in enumerate(self.stages) for _ in range(stage['rounds'])]
+
+    def pattern(self, r: int) -> Tensor:
+        """``[S, 3]`` mm: where a particle looks in round ``r``."""
+        return getattr(self, f'pattern_{self.stage_of_rounds[r]}')
+
+    def modes(self, r: int) -> int:
+        """How many modes may move in round ``r``."""
+        return self.stages[self.stage_of_rounds[r]]['modes']
+
+    def look_around(self, state: FitState, shapes: Shapes) -> tuple[Tensor, Around]:
+        """The particles' normals ``[K, N, M, 3]`` in the volume, and where they look."""
+        points = state.points(shapes)
+        frames = state.turned(shapes.frames[:, None].expand(*points.shape, 3))
+        return frames[..., 0, :], Around(points / self.spacing, frames / self.spacing)
+
+    def predict(self, seen: Seen, centers_vox: Tensor) -> ShapeFit:
         """Fits every anatomy from its centre ``[B, K, 3]`` (voxels)."""
-        with full_precision(images):
+        with full_precision(seen.images):
             centers = centers_vox.transpose(0, 1).float() * self.spacing
-            *_, last = self.rounds(images, sizes, FitState.at(centers, len(self.prior)))
+            *_, last = self.rounds(seen, FitState.at(centers, len(self.prior.shapes)))
             return self._result(last)
 
     def _result(self, last: Round) -> ShapeFit:
-        local = last.after.points(self.prior).transpose(0, 1)
-        world = last.after.world(self.prior).transpose(0, 1)
+        local = last.after.points(self.prior.shapes).transpose(0, 1)
+        world = last.after.world(self.prior.shapes).transpose(0, 1)
         return ShapeFit(
             local / self.spacing,
             world,
-            last.posterior.deviation().transpose(0, 1),
+            last.posterior.deviation().transpose(0, 1) * self.deviation_factor[:, None],
             last.after.coefficients.transpose(0, 1),
         )
 
     def loss(
         self,
-        images: Tensor,
-        sizes: Tensor,
+        seen: Seen,
         boxes: Tensor,
         local_vox: Tensor,
         has_shape: Tensor,
         seeds: Sequence[int],
     ) -> Tensor:
         """``L_l``: negative logarithm of the Gaussian likelihood of the true offsets, mean over
-        particles and rounds.
+        particles and over one round of each stage.
 
         Args:
+            seen: a batch of B.
             boxes: ``[B, K, 6]`` true boxes; starts are drawn around their centres.
             local_vox: ``[B, K, M, 3]`` true particles.
             has_shape: ``[B, K]``.
             seeds: of each image's starts, so that they depend on nothing but the sample.
         """
-        truth = (local_vox.float() * self.spacing).transpose(0, 1)
+        particles, taught = self._draw_step()
+        truth = (local_vox[:, :, particles].float() * self.spacing).transpose(0, 1)
         truth = truth.repeat_interleave(self.starts, 1)
         exists = has_shape.transpose(0, 1).repeat_interleave(self.starts, 1)
-        state = self._draw(boxes[..., :3].transpose(0, 1).float() * self.spacing, seeds)
-        with full_precision(images):
-            rounds = self.rounds(images, sizes, state)
-            losses = [masked_mean(likelihood(r, truth, self.prior), exists) for r in rounds]
+        centers = boxes[..., :3].transpose(0, 1).float() * self.spacing
+        state = self.draw_starts(centers, seeds, self.starts)
+        with full_precision(seen.images):
+            shapes = self.prior.shapes.some(particles)
+            losses = [
+                masked_mean(likelihood(r, truth, shapes), exists)
+                for n, r in enumerate(self.rounds(seen, state, particles, taught))
+                if n in taught
+            ]
             return torch.stack(losses).mean()
 
-    def _draw(self, centers_mm: Tensor, seeds: Sequence[int]) -> FitState:
-        """Starts around ``centers_mm`` ``[K, B, 3]``, several a box."""
-        shape = (2, len(centers_mm), self.starts, 3)
+    def _draw_step(self) -> tuple[Tensor, set[int]]:
+        """Particles and rounds (one of each stage) of a training step."""
+        generator = torch.Generator().manual_seed(int(self.steps))
+        self.steps += 1
+        order = torch.randperm(self.prior.mean.shape[1], generator=generator)
+        particles = order[: self.particles_per_step].sort().values.to(self.prior.mean.device)
+        first, taught = 0, set()
+        for stage in self.stages:
+            chosen = torch.randint(stage['rounds'], (), generator=generator)
+            taught.add(first + int(chosen))
+            first += stage['rounds']
+        return particles, taught
+
+    def draw_starts(self, centers_mm: Tensor, seeds: Sequence[int], starts: int) -> FitState:
+        """``starts`` a box around ``centers_mm`` ``[K, B, 3]``, of each image by its seed."""
+        shape = (2, len(centers_mm), starts, 3)
         noise = [torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
         shift, turn = torch.cat(noise, 2).to(centers_mm)
-        centers = centers_mm.repeat_interleave(self.starts, 1) + self.start_std * shift
-        state = FitState.at(centers, len(self.prior))
+        centers = centers_mm.repeat_interleave(starts, 1) + self.start_std * shift
+        state = FitState.at(centers, len(self.prior.shapes))
         return replace(state, rotation=rotation_from_vector(self.start_turn * turn))
 
-    def _look(
-        self, images: Tensor, sizes: Tensor, points: Tensor, frames: Tensor, pattern: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Profiles ``[K, N, M, C * 5 * samples]`` and which particles lie in the volume."""
-        batch = len(images)
-        # By image first: [B, K, N / B, M, ...].
-        where = points.unflatten(1, (batch, -1)).transpose(0, 1) / self.spacing
-        turned = frames.unflatten(1, (batch, -1)).transpose(0, 1) / self.spacing
-        seen = sample_patterns(images, where.flatten(1, 3), turned.flatten(1, 3), pattern)
-        seen = CONTRAST * (seen.flatten(2).view(*where.shape[:-1], -1) - 0.5)
-        there = inside_volume(where, sizes)
-        return seen.transpose(0, 1).flatten(1, 2), there.transpose(0, 1).flatten(1, 2)
 
-
-def likelihood(round_: Round, truth_mm: Tensor, prior: ShapePrior) -> Tensor:
+def likelihood(round_: Round, truth_mm: Tensor, shapes: Shapes) -> Tensor:
     """``[K, N, M]``: negative logarithm of the Gaussian likelihood of the true offsets.
 
     Beyond three standard deviations the square grows no steeper: wrong correspondences.
     """
-    offset = truth_mm - round_.before.points(prior)
+    offset = truth_mm - round_.before.points(shapes)
     true = (round_.normals * offset).sum(-1)
     error = (true - round_.mean) * torch.exp(-round_.log_std)
     return (

@@ -45,10 +45,8 @@ class HearingLayer(nn.Module):
 
 
 class OffsetNetwork(nn.Module):
-    """Three layers a particle; in the second and third it also hears the patches of the surface
-    that it lies in, and the whole.
-
-    Starts by saying that every particle may be ``reach / 3`` off, anywhere.
+    """What linear filters leave: three layers a particle; in the second and third it also hears
+    the patches of the surface that it lies in, and the whole. Starts by saying nothing new.
 
     Args:
         num_anatomies, num_particles: K and M; each particle has a learnt code.
@@ -69,7 +67,7 @@ class OffsetNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.reach = reach
-        self.seen = AnatomyLinear(num_anatomies, inside, hidden)
+        self.seen = AnatomyLinear(num_anatomies, inside + 1, hidden)
         self.code = nn.Parameter(0.5 * torch.randn(num_anatomies, num_particles, code))
         self.place = AnatomyLinear(num_anatomies, code, hidden)
         self.second = HearingLayer(num_anatomies, hidden)
@@ -77,18 +75,29 @@ class OffsetNetwork(nn.Module):
         self.last = AnatomyLinear(num_anatomies, hidden, 2)
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(2))
         nn.init.zeros_(self.last.weight)
-        nn.init.constant_(self.last.bias[..., 1:], math.log(1 / 3))
 
-    def forward(self, seen: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        seen: Tensor,
+        linear: Tensor,
+        log_spread: Tensor,
+        patches: Tensor,
+        particles: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Offsets along the normals and the logarithms of their standard deviations, ``[K, N, M]``
         each, mm.
 
         Args:
             seen: ``[K, N, M, inside]``.
+            linear, log_spread: offsets of linear filters ``[K, N, M]`` and how sure they are
+                ``[K, 1, M]``, mm.
             patches: ``[K, P, M]`` weights.
+            particles: which of them these are, where they are not all.
         """
-        x = self.norms[0](torch.relu(self.seen(seen) + self.place(self.code)[:, None]))
+        code = self.code if particles is None else self.code[:, particles]
+        seen = torch.cat([seen, (linear / self.reach).unsqueeze(-1)], -1)
+        x = self.norms[0](torch.relu(self.seen(seen) + self.place(code)[:, None]))
         x = x + self.norms[1](torch.relu(self.second(x, patches)))
         x = torch.relu(self.third(x, patches))
         mean, log_std = self.last(x).unbind(-1)
-        return self.reach * mean, (log_std + math.log(self.reach)).clamp(-2.0, 4.0)
+        return linear + self.reach * mean, (log_spread + log_std).clamp(-2.0, 4.0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from massm.models.shape_fit.shape_prior import ShapePrior
+from massm.models.shape_fit.shape_prior import Shapes
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,18 @@ class FitState:
             center_mm,
         )
 
-    def world(self, prior: ShapePrior) -> Tensor:
+    def world(self, shapes: Shapes) -> Tensor:
         """``[K, N, M, 3]`` the shapes without their pose, mm."""
-        bend = torch.einsum('knl,klmc->knmc', self.coefficients, prior.basis)
-        return prior.mean[:, None] + bend
+        bend = torch.einsum('knl,klmc->knmc', self.coefficients, shapes.basis)
+        return shapes.mean[:, None] + bend
 
     def turned(self, vectors: Tensor) -> Tensor:
         """``vectors`` ``[K, N, M, ..., 3]`` of shape space in the volume's axes."""
         return torch.einsum('knij,knm...j->knm...i', self.rotation, vectors)
 
-    def points(self, prior: ShapePrior) -> Tensor:
+    def points(self, shapes: Shapes) -> Tensor:
         """``[K, N, M, 3]`` the shapes' particles in the volume, mm."""
-        return self.turned(self.world(prior)) + self.translation[:, :, None]
+        return self.turned(self.world(shapes)) + self.translation[:, :, None]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Posterior:
 
 
 def posterior(
-    state: FitState, prior: ShapePrior, normals: Tensor, offsets: Offsets, modes: int
+    state: FitState, shapes: Shapes, normals: Tensor, offsets: Offsets, modes: int
 ) -> Posterior:
     """The posterior of a change of ``state`` given measured ``offsets``.
 
@@ -89,26 +89,26 @@ def posterior(
         normals: ``[K, N, M, 3]`` of the particles in the volume.
         modes: how many modes may move; the others stay.
     """
-    jacobian = _jacobian(state, prior, normals, modes)
+    jacobian = _jacobian(state, shapes, normals, modes)
     weighted = (jacobian * offsets.precision.unsqueeze(-1)).transpose(-1, -2)
     precision = weighted @ jacobian
     precision = precision + torch.eye(precision.shape[-1], device=precision.device)
     factor = torch.linalg.cholesky(precision)
     pull = weighted @ offsets.mean.unsqueeze(-1)
-    pull = pull - _deviation_from_prior(state, prior, modes).unsqueeze(-1)
+    pull = pull - _deviation_from_prior(state, shapes, modes).unsqueeze(-1)
     return Posterior(torch.cholesky_solve(pull, factor).squeeze(-1), factor, jacobian)
 
 
-def moved(state: FitState, prior: ShapePrior, change: Tensor) -> FitState:
-    """``state`` after a change ``[K, N, 6 + L]`` in units of the prior."""
-    turn = rotation_from_vector(change[..., :3] * prior.rotation_std)
+def moved(state: FitState, shapes: Shapes, change: Tensor) -> FitState:
+    """``state`` after a change ``[K, N, 6 + L]`` in units of the shapes."""
+    turn = rotation_from_vector(change[..., :3] * shapes.rotation_std)
     coefficients = state.coefficients.clone()
     count = change.shape[-1] - 6
     coefficients[..., :count] = coefficients[..., :count] + change[..., 6:]
     return replace(
         state,
         rotation=turn @ state.rotation,
-        translation=state.translation + change[..., 3:6] * prior.translation_std,
+        translation=state.translation + change[..., 3:6] * shapes.translation_std,
         coefficients=coefficients,
     )
 
@@ -133,17 +133,17 @@ def _cross_matrix(vector: Tensor) -> Tensor:
     return torch.stack(rows, -2)
 
 
-def _jacobian(state: FitState, prior: ShapePrior, normals: Tensor, modes: int) -> Tensor:
-    arm = state.turned(state.world(prior))
+def _jacobian(state: FitState, shapes: Shapes, normals: Tensor, modes: int) -> Tensor:
+    arm = state.turned(state.world(shapes))
     turning = torch.linalg.cross(arm, normals)
     # A mode moves a particle by R phi, along its normal by phi . (R' normal), and R' normal is the
     # normal that the mean shape has.
-    bending = prior.along_normals[:, None, :, :modes].expand(-1, normals.shape[1], -1, -1)
-    parts = [turning * prior.rotation_std, normals * prior.translation_std, bending]
+    bending = shapes.along_normals[:, None, :, :modes].expand(-1, normals.shape[1], -1, -1)
+    parts = [turning * shapes.rotation_std, normals * shapes.translation_std, bending]
     return torch.cat(parts, -1)
 
 
-def _deviation_from_prior(state: FitState, prior: ShapePrior, modes: int) -> Tensor:
-    turn = vector_from_rotation(state.rotation) / prior.rotation_std
-    shift = (state.translation - state.start) / prior.translation_std
+def _deviation_from_prior(state: FitState, shapes: Shapes, modes: int) -> Tensor:
+    turn = vector_from_rotation(state.rotation) / shapes.rotation_std
+    shift = (state.translation - state.start) / shapes.translation_std
     return torch.cat([turn, shift, state.coefficients[..., :modes]], -1)

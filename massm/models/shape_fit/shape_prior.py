@@ -1,25 +1,62 @@
 """What is known of shapes before an image is seen: the population's modes, and smooth bends."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
-from torch import nn
+from torch import Tensor, nn
 
 from massm.io.templates import ShapeTemplate
 from massm.shape.pdm import PointDistributionModel
 
 
-class ShapePrior(nn.Module):
-    """Buffers of K shape models, so that a checkpoint is enough to infer.
+@dataclass(frozen=True)
+class Shapes:
+    """K shape models, all their particles or some.
 
     ``mean`` ``[K, M, 3]`` (mm, the middle of its extent at the origin), ``basis`` ``[K, L, M, 3]``
     (mm for one standard deviation): the population's first modes, zeros where it has fewer, then
     smooth bends along the normals that no population of this size shows; ``frames``
     ``[K, M, 3, 3]``, rows the normal and two tangents of each particle; ``along_normals``
     ``[K, M, L]``, what the basis moves along the normals, mm; ``patches`` ``[K, P, M]``,
-    overlapping patches of the surface as weights of its particles that sum to one.
+    overlapping patches of the surface as weights of its particles that sum to one;
+    ``rotation_std`` and ``translation_std`` of the pose, radians and mm an axis.
+    """
+
+    mean: Tensor
+    basis: Tensor
+    frames: Tensor
+    along_normals: Tensor
+    patches: Tensor
+    rotation_std: float
+    translation_std: float
+
+    def __len__(self) -> int:
+        return self.basis.shape[1]
+
+    def of(self, anatomies: slice) -> 'Shapes':
+        """The same of a few ``anatomies``."""
+        parts = (self.mean, self.basis, self.frames, self.along_normals, self.patches)
+        return Shapes(*(x[anatomies] for x in parts), self.rotation_std, self.translation_std)
+
+    def some(self, particles: Tensor) -> 'Shapes':
+        """The same with a few ``particles`` (indices)."""
+        patches = self.patches[..., particles]
+        return Shapes(
+            self.mean[:, particles],
+            self.basis[:, :, particles],
+            self.frames[:, particles],
+            self.along_normals[:, particles],
+            patches / patches.sum(-1, keepdim=True).clamp(min=1e-6),
+            self.rotation_std,
+            self.translation_std,
+        )
+
+
+class ShapePrior(nn.Module):
+    """The buffers of :class:`Shapes`, so that a checkpoint is enough to infer.
 
     Args:
         num_anatomies, num_particles: K and M.
@@ -60,8 +97,18 @@ class ShapePrior(nn.Module):
             'patches', torch.zeros(num_anatomies, min(patches, num_particles), num_particles)
         )
 
-    def __len__(self) -> int:
-        return self.basis.shape[1]
+    @property
+    def shapes(self) -> Shapes:
+        """All particles."""
+        return Shapes(
+            self.mean,
+            self.basis,
+            self.frames,
+            self.along_normals,
+            self.patches,
+            self.rotation_std,
+            self.translation_std,
+        )
 
     def read(self, templates: Sequence[ShapeTemplate]) -> None:
         """Takes the shape models of ``templates``, one an anatomy."""

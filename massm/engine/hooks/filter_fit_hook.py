@@ -1,0 +1,101 @@
+"""Fits the linear filters of a shape-fitting head before training starts."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from mmengine.dist import get_dist_info
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from massm.datasets.samplers import SampleIndex
+from massm.datasets.shape_dataset import ShapeDataset
+from massm.engine.distributed import unwrapped
+from massm.engine.shape_filter_training import FilterCase, fit_filters
+from massm.models.massm import MASSM, image_sizes
+from massm.models.roi_heads.shape_fit_head import ShapeFitHead
+from massm.models.shape_fit.profiles import Seen
+from massm.registry import HOOKS
+
+# Epochs of training never reach this: its samples are drawn anew.
+FIRST_EPOCH = 1_000_000
+# Volumes are kept in memory while they take no more, bytes; else read again in every round.
+LARGEST_KEPT = 2e9
+
+
+@HOOKS.register_module()
+class FilterFitHook(Hook):
+    """Fits :class:`LinearOffsets` to the training split, as augmented for training, unless
+    a loaded checkpoint brought fitted ones. Does nothing for other local heads. Each process
+    takes its share of the subjects.
+
+    Args:
+        samples: each subject is drawn so often that there are at least so many.
+        starts: see :func:`fit_filters`; ``strengths`` too.
+    """
+
+    priority = 'HIGH'
+
+    def __init__(
+        self,
+        samples: int = 200,
+        starts: int = 3,
+        strengths: Sequence[float] = (30.0, 100.0, 300.0, 1000.0, 3000.0),
+    ) -> None:
+        self.samples, self.starts, self.strengths = samples, starts, tuple(strengths)
+
+    def before_train(self, runner: Runner) -> None:
+        """See the class."""
+        model = unwrapped(runner.model)
+        head = model.local_head
+        if not isinstance(head, ShapeFitHead) or head.filters.is_fitted:
+            return
+        dataset = runner.train_dataloader.dataset
+        cases = TrainingCases(model, dataset, math.ceil(self.samples / len(dataset)))
+        left = fit_filters(head, cases, self.starts, self.strengths)
+        for name, rounds in zip(model.anatomies, left.T, strict=True):
+            told = ' '.join(f'{value:.2f}' for value in rounds)
+            runner.logger.info(f'FilterFitHook: {name}: {told} mm left after each round')
+
+
+class TrainingCases:
+    """This process's share of a training set, each subject drawn ``passes`` times."""
+
+    def __init__(self, model: MASSM, dataset: ShapeDataset, passes: int) -> None:
+        rank, world_size = get_dist_info()
+        self.model, self.dataset = model, dataset
+        self.draws = [(i, p) for p in range(passes) for i in range(len(dataset))]
+        self.draws = self.draws[rank::world_size]
+        voxels = dataset.sizes().prod(1).mean() if len(dataset) else 0
+        # Half precision keeps HU to 2 where it matters.
+        self.kept: dict | None = {} if 2 * voxels * len(self.draws) < LARGEST_KEPT else None
+
+    def __call__(self) -> Iterator[FilterCase]:
+        """The same cases at every call."""
+        for subject, draw in self.draws:
+            item = self._item(subject, draw)
+            yield self._case(item, subject)
+
+    def _item(self, subject: int, draw: int) -> dict:
+        if self.kept is not None and (subject, draw) in self.kept:
+            return self.kept[subject, draw]
+        item = self.dataset[SampleIndex.of(subject, FIRST_EPOCH + draw)]
+        item['inputs'] = item['inputs'].half()
+        item['data_samples'].pop('masks', None)
+        if self.kept is not None:
+            self.kept[subject, draw] = item
+        return item
+
+    def _case(self, item: dict, subject: int) -> FilterCase:
+        sample = item['data_samples']
+        data = {'inputs': [item['inputs']], 'data_samples': [sample]}
+        data = self.model.data_preprocessor(data)
+        images, (sample,) = data['inputs'], data['data_samples']
+        spacing = self.model.spacing
+        return FilterCase(
+            Seen(images, image_sizes(images, [sample])),
+            sample.local_vox.float() * spacing,
+            sample.boxes[:, :3].float() * spacing,
+            sample.has_shape,
+            sample.seed,
+            subject % 2,
+        )

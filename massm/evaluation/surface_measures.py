@@ -1,0 +1,64 @@
+"""Surfaces against a reference mask."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from massm.io.meshes import read_mesh
+from massm.io.nifti import read_mask
+from massm.shape.metrics import dice, hausdorff95
+from massm.shape.reconstruction import largest_component, mesh_from_mask
+from massm.shape.surface import surface_distance, voxelise
+from massm.structures import Grid, Mesh
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceReference:
+    """An anatomy's reference: its surface (mm), and its mask on ``grid``."""
+
+    mesh: Mesh
+    mask: np.ndarray
+    grid: Grid
+
+    @classmethod
+    def read(cls, mesh: Path, mask: Path) -> 'SurfaceReference':
+        """From the dataset's files."""
+        return cls(read_mesh(mesh), *read_mask(mask))
+
+    def measure(self, mesh: Mesh) -> dict[str, float]:
+        """``s2s_mask_mm`` (mean of both ways), ``hd95_mm`` and ``dice`` of ``mesh`` (mm)."""
+        forward = surface_distance(mesh.vertices, self.mesh)
+        backward = surface_distance(self.mesh.vertices, mesh)
+        return {
+            's2s_mask_mm': float((forward.mean() + backward.mean()) / 2),
+            'hd95_mm': hausdorff95(forward, backward),
+            'dice': dice(voxelise(mesh, self.grid), self.mask),
+        }
+
+    def measure_mask(self, drawn: np.ndarray) -> dict[str, float]:
+        """``dice_drawn_mask`` of a mask on ``grid``, and ``s2s_mask_mm_drawn_mask`` of the surface
+        of its largest part; without one there is no distance."""
+        measures = {'dice_drawn_mask': dice(drawn, self.mask)}
+        if drawn.any():
+            largest, _ = largest_component(drawn)
+            found = self.measure(mesh_from_mask(largest, self.grid))
+            measures['s2s_mask_mm_drawn_mask'] = found['s2s_mask_mm']
+        return measures
+
+
+def split_errors(predicted: np.ndarray, true: np.ndarray, surface: Mesh) -> dict[str, float]:
+    """Root mean square of the particles' errors across the true ``surface`` and along it, mm.
+
+    What lies along a smooth surface no image shows; it is a matter of correspondence.
+    """
+    error = predicted - true
+    _, nearest = cKDTree(surface.vertices).query(true)
+    normals = surface.vertex_normals()[nearest]
+    across = (error * normals).sum(1)
+    along = error - across[:, None] * normals
+    return {
+        'normal_error_mm': float(np.sqrt((across**2).mean())),
+        'tangential_error_mm': float(np.sqrt((along**2).sum(1).mean())),
+    }

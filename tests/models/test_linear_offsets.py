@@ -1,0 +1,76 @@
+"""Closed-form filters: what they are, and that what is said of them is of subjects unknown to
+them."""
+
+import numpy as np
+import pytest
+import torch
+
+from massm.models.shape_fit.linear_offsets import LinearOffsets, RidgeSums, linear_offsets
+
+K, M, F = 2, 3, 4
+
+
+def subjects(count, noise, seed=0):
+    """Per subject one fit of each anatomy: ``seen`` ``[K, 1, M, F]``, ``offsets`` ``[K, 1, M]``."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(K, M, F + 1, generator=generator)
+    for _ in range(count):
+        seen = torch.randn(K, 1, M, F, generator=generator)
+        error = noise * torch.randn(K, 1, M, generator=generator)
+        yield seen, linear_offsets(weight, seen) + error
+
+
+def summed(cases):
+    sums = RidgeSums(K, M, F, torch.device('cpu'))
+    for n, (seen, offsets) in enumerate(cases):
+        for k in range(K):
+            sums.add(n % 2, k, seen[k], offsets[k])
+    sums.share()
+    return sums
+
+
+def test_filters_are_those_of_a_ridge_regression():
+    cases = list(subjects(60, noise=1.0))
+    found = summed(cases).solve([5.0])
+    for k in range(K):
+        for m in range(M):
+            x = np.array([[*seen[k, 0, m], 1.0] for seen, _ in cases])
+            y = np.array([float(offsets[k, 0, m]) for _, offsets in cases])
+            penalty = np.diag([5.0] * F + [1e-3])
+            expected = np.linalg.solve(x.T @ x + penalty, x.T @ y)
+            assert np.allclose(found.weight[k, m], expected, atol=1e-3)
+
+
+def test_the_spread_is_of_subjects_that_the_filters_do_not_know():
+    cases = list(subjects(40, noise=2.0))
+    found = summed(cases).solve([1.0])
+    squares = torch.zeros(K, M)
+    for n, (seen, offsets) in enumerate(cases):
+        left = offsets - linear_offsets(found.without[:, n % 2], seen)
+        squares += left.square().sum(1)
+    assert torch.allclose(found.spread, (squares / 40).sqrt(), rtol=1e-2)
+    known = torch.stack([(o - linear_offsets(found.weight, s)).square()[:, 0] for s, o in cases])
+    assert (known.mean(0).sqrt() < found.spread).all()
+
+
+@pytest.mark.parametrize(('noise', 'best'), [(0.01, 1e-2), (30.0, 1e4)])
+def test_the_strength_is_that_which_serves_unknown_subjects(noise, best):
+    sums = summed(subjects(12, noise))
+    chosen = sums.solve([1e-2, 1e4])
+    assert torch.allclose(chosen.weight, sums.solve([best]).weight)
+
+
+def test_filters_that_were_not_fitted_say_nothing_of_anything():
+    filters = LinearOffsets(K, M, F, reaches=[12.0, 6.0])
+    mean, log_spread = filters(1, torch.randn(K, 5, M, F))
+    assert not filters.is_fitted and not mean.any()
+    assert torch.allclose(log_spread.exp(), torch.tensor(2.0))
+
+
+def test_some_particles_get_their_own_filters():
+    filters = LinearOffsets(K, M, F, reaches=[12.0])
+    filters.weight.normal_()
+    seen, some = torch.randn(K, 5, M, F), torch.tensor([0, 2])
+    whole, _ = filters(0, seen)
+    part, spread = filters(0, seen[:, :, some], some)
+    assert torch.allclose(part, whole[:, :, some], atol=1e-5) and spread.shape == (K, 1, 2)
