@@ -17,11 +17,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from massm.errors import ConfigError, DatasetError, ShapeError
+from massm.errors import ConfigError, ShapeError
 from massm.shape.population_settings import PopulationSettings
 
 if TYPE_CHECKING:
-    from massm.cohort.manifest import Manifest
     from massm.cohort.shape_folder import RegisteredShape
     from massm.cohort.surface_cohort import ShapeSource
     from massm.shape.population import TaskRunner
@@ -107,9 +106,8 @@ def _build_dataset(
     from massm.cohort.shape_folder import register_shapes
 
     manifest = load_manifest(args.dataset)
-    anatomies = _chosen(manifest, args.anatomies)
     results = {}
-    for name in anatomies:
+    for name in manifest.with_shapes(args.anatomies):
         try:
             sources = shape_sources(manifest, name, args.landmarks)
             folder = shapes_folder(manifest, name)
@@ -120,24 +118,6 @@ def _build_dataset(
         _summarise(folder, name, results[name], table, notes)
         print(f'{name}: {len(results[name])} shapes', flush=True)
     enter_shapes(manifest, results).save()
-
-
-def _chosen(manifest: 'Manifest', anatomies: list[str] | None) -> list[str]:
-    path = manifest.root / 'dataset.json'
-    closed = [name for name in manifest.anatomies if name not in manifest.open]
-    unknown = [name for name in anatomies or () if name not in manifest.anatomies]
-    if unknown:
-        raise DatasetError(
-            f'{path}: has no {", ".join(unknown)}; it was prepared with '
-            f'{", ".join(manifest.anatomies)}'
-        )
-    without_ends = [name for name in anatomies or () if name in manifest.open]
-    if without_ends or not closed:
-        raise DatasetError(
-            f'{path}: {", ".join(without_ends or manifest.open)} was prepared as open, without '
-            'shapes; prepare again without --open'
-        )
-    return anatomies or closed
 
 
 def _build_folder(
