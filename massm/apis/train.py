@@ -53,9 +53,9 @@ def train(
         check_fits(config, earlier, trust_checkpoint)
     if amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
-    loaders = [config.get('train_dataloader'), config.get('val_dataloader')]
-    check_subjects([loader.dataset for loader in loaders if loader])
     runner = Runner.from_cfg(config)
+    loops = [runner.train_loop, runner.val_loop]
+    check_subjects(loop.dataloader.dataset for loop in loops if loop is not None)
     unwrapped(runner.model).optimise(channels_last, compiled)
     runner.train()
     return runner
