@@ -1,6 +1,7 @@
 """Schedules of MASSM's training, one hook a file."""
 
 from massm.engine.hooks.cvae_pretrain_hook import CVAEPretrainHook
+from massm.engine.hooks.fine_tuning_hook import FineTuningHook
 from massm.engine.hooks.loss_weight_ramp_hook import LossWeightRampHook
 from massm.engine.hooks.prediction_hook import PredictionHook
 from massm.engine.hooks.score_threshold_hook import ScoreThresholdHook
@@ -8,6 +9,7 @@ from massm.engine.hooks.teacher_forcing_hook import TeacherForcingHook
 
 __all__ = [
     'CVAEPretrainHook',
+    'FineTuningHook',
     'LossWeightRampHook',
     'PredictionHook',
     'ScoreThresholdHook',
