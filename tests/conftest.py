@@ -18,6 +18,9 @@ from massm.structures import Mesh
 
 # Two workers have a core each.
 torch.set_num_threads(1 if 'PYTEST_XDIST_WORKER' in os.environ else 2)
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    # Nor do commands start processes of their own, seconds of imports each, unless --jobs asks.
+    os.environ.setdefault('LOKY_MAX_CPU_COUNT', '1')
 ROOT = Path(__file__).parents[1]
 TINY_PARTICLES, TINY_SPACING = 64, 8.0
 # One file trains the network that others share, the other goes on without it meanwhile; then the

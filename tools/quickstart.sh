@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # From nothing to a trained and tested model on a synthetic cohort, in about a quarter of an hour.
-# Usage: bash tools/quickstart.sh [--subjects 48] [--epochs N] [--work-dir work_dirs/quickstart]
+# Usage: bash tools/quickstart.sh [--subjects 48] [--spacing 4] [--particles 512] [--epochs N]
+#          [--work-dir work_dirs/quickstart]
 set -euo pipefail
 CALLED_FROM=$PWD
 # shellcheck source=tools/environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-SUBJECTS=48 WORK=work_dirs/quickstart OPTIONS=()
+SUBJECTS=48 SPACING=4 PARTICLES=512 WORK=work_dirs/quickstart OPTIONS=()
 while [ $# -gt 0 ]; do
   case $1 in
     --subjects) SUBJECTS=$2 ;;
+    --spacing) SPACING=$2 ;;
+    --particles) PARTICLES=$2 ;;
     --epochs) OPTIONS+=("train_cfg.max_epochs=$2") ;;
     --work-dir) case $2 in /*) WORK=$2 ;; *) WORK=$CALLED_FROM/$2 ;; esac ;;
     *) fail "unknown option $1; see the head of tools/quickstart.sh" ;;
@@ -25,17 +28,18 @@ step() { printf '\n== %s (%d s so far)\n' "$1" "$SECONDS"; }
 step "1/7 environment"
 make_environment ""
 step "2/7 phantom cohort of $SUBJECTS subjects"
-if [ "$(wc -l <"$SOURCE/meta.csv" 2>/dev/null || echo 0)" != $((SUBJECTS + 1)) ]; then
+if [ "$({ wc -l <"$SOURCE/meta.csv"; } 2>/dev/null || echo 0)" != $((SUBJECTS + 1)) ]; then
   rm -rf "$SOURCE"
-  python tools/make_phantom.py "$SOURCE" --subjects "$SUBJECTS" --seed 0
+  python tools/make_phantom.py "$SOURCE" --subjects "$SUBJECTS" --spacing "$SPACING" --seed 0
 fi
 step "3/7 dataset"
 # shellcheck disable=SC2086
-python tools/prepare_dataset.py "$SOURCE" "$DATA" --anatomies $ANATOMIES --spacing 4
+python tools/prepare_dataset.py "$SOURCE" "$DATA" --anatomies $ANATOMIES --spacing "$SPACING"
 step "4/7 correspondences"
-python tools/build_pdm.py "$DATA" --particles 512
+python tools/build_pdm.py "$DATA" --particles "$PARTICLES"
 step "5/7 training"
-SHARED=(--work-dir "$WORK" --cfg-options "data_root=$DATA")
+AGREED=("data_root=$DATA" "spacing=$SPACING" "num_particles=$PARTICLES")
+SHARED=(--work-dir "$WORK" --cfg-options "${AGREED[@]}")
 python tools/train.py $CONFIG --resume "${SHARED[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"}
 step "6/7 test"
 python tools/test.py $CONFIG --report "${SHARED[@]}"
@@ -43,7 +47,7 @@ step "7/7 export, and inference on one CT"
 LAST=$(tail -n 1 "$SOURCE/meta.csv" | cut -d ';' -f 1)
 BEST=$(ls -t "$WORK"/best_*.pth | head -n 1)
 python tools/export_model.py $CONFIG "$BEST" --out "$WORK/model" --data "synthetic thorax" \
-  --licence Apache-2.0 --cfg-options "data_root=$DATA"
+  --licence Apache-2.0 --cfg-options "${AGREED[@]}"
 python tools/infer.py "$SOURCE/$LAST/ct.nii.gz" --model "$WORK/model" --out "$WORK/inferred" --report
 
 cat <<END

@@ -6,10 +6,11 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from massm.apis.checkpoints import check_fits
+from massm.apis.checkpoints import check_fits, check_settings
 from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
+from massm.engine.hooks import FineTuningHook
 from massm.errors import ConfigError
 
 
@@ -51,11 +52,15 @@ def train(
     earlier = config.get('load_from') or find_latest_checkpoint(config.work_dir)
     if resume and earlier:
         check_fits(config, earlier, trust_checkpoint)
+    elif config.get('load_from'):
+        check_settings(config, config.load_from, trust_checkpoint)
     if amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
-    loaders = [config.get('train_dataloader'), config.get('val_dataloader')]
-    check_subjects([loader.dataset for loader in loaders if loader])
     runner = Runner.from_cfg(config)
+    if not resume:
+        runner.register_hook(FineTuningHook())
+    loops = [runner.train_loop, runner.val_loop]
+    check_subjects(loop.dataloader.dataset for loop in loops if loop is not None)
     unwrapped(runner.model).optimise(channels_last, compiled)
     runner.train()
     return runner

@@ -1,6 +1,7 @@
 """``dataset.json``: what a prepared dataset holds."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,28 @@ class Manifest:
                 'below it may be named'
             )
         return path
+
+    def with_shapes(self, anatomies: Sequence[str] | None = None) -> list[str]:
+        """``anatomies``, by default all that can have shapes.
+
+        Raises:
+            DatasetError: one was not prepared or is open, or all are open.
+        """
+        path = self.root / 'dataset.json'
+        unknown = [name for name in anatomies or () if name not in self.anatomies]
+        if unknown:
+            raise DatasetError(
+                f'{path}: has no {", ".join(unknown)}; it was prepared with '
+                f'{", ".join(self.anatomies)}'
+            )
+        closed = [name for name in self.anatomies if name not in self.open]
+        without_ends = [name for name in anatomies or () if name in self.open]
+        if without_ends or not closed:
+            raise DatasetError(
+                f'{path}: {", ".join(without_ends or self.open)} was prepared as open, with masks '
+                'but without shapes; leave it out, or prepare again without --open'
+            )
+        return list(anatomies or closed)
 
     def of_split(self, split: str) -> list[SubjectEntry]:
         """The subjects of ``split``, in the file's order."""

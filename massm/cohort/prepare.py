@@ -24,7 +24,7 @@ from massm.io.records import fingerprint, read_record, write_record
 from massm.shape.reconstruction import largest_component, mesh_from_mask, touches_edge
 from massm.structures import AnatomyStatus, Grid
 
-CODE_VERSION = 4
+CODE_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _prepare_anatomy(
     remarks = (
         [f'{subject}/{name}: {dropped} voxels off the largest part left out'] if dropped else []
     )
-    small = resample_mask(kept, scan.grid, working)
+    small, left = _on_working_grid(kept, scan)
     if not small.any():
         remarks.append(
             f'{subject}/{name}: vanishes at {working.spacing[0]:g} mm or lies outside the body, '
@@ -149,12 +149,21 @@ def _prepare_anatomy(
     if name in options.open or touches_edge(kept) or is_cut(small, scan.outside):
         return truncated, remarks
     mesh = mesh_from_mask(kept, scan.grid)
-    if juts_out(mesh.vertices, working):
+    if left or juts_out(mesh.vertices, working):
         remarks.append(f'{subject}/{name}: contoured beyond the imaged body, taken as truncated')
         return truncated, remarks
     mesh_file = f'shapes/{name}/meshes/{subject}.ply'
     write_mesh(out / mesh_file, mesh)
     return AnatomyEntry(AnatomyStatus.OK, mask=mask_file, mesh=mesh_file), remarks
+
+
+def _on_working_grid(mask: np.ndarray, scan: Scan) -> tuple[np.ndarray, int]:
+    """The mask on the working grid, which ends where the body does, and how many voxels of it lie
+    in the next layer around: cut off."""
+    around = scan.working.cropped(np.full(3, -1), np.array(scan.working.shape) + 1)
+    wide = resample_mask(mask, scan.grid, around)
+    small = wide[1:-1, 1:-1, 1:-1]
+    return small, int(wide.sum()) - int(small.sum())
 
 
 def _read_mask(path: Path, grid: Grid) -> np.ndarray:

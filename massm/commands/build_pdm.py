@@ -11,26 +11,19 @@ Run again to do only what is missing or changed. docs/correspondences.md explain
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from massm.cohort.correspondences import enter_shapes, shape_sources, shapes_folder
-from massm.cohort.manifest import Manifest, load_manifest
-from massm.cohort.shape_folder import (
-    RegisteredShape,
-    load_model,
-    register_shapes,
-)
-from massm.cohort.shape_summary import write_summary
-from massm.cohort.surface_cohort import ShapeSource, landmark_file
-from massm.commands.tasks import task_runner
-from massm.errors import ConfigError, DatasetError, ShapeError
-from massm.io.meshes import SUFFIXES
-from massm.shape.population import PopulationSettings, TaskRunner
-from massm.visualization.shape_quality import draw_quality
+from massm.errors import ConfigError, ShapeError
+from massm.shape.population_settings import PopulationSettings
+
+if TYPE_CHECKING:
+    from massm.cohort.shape_folder import RegisteredShape
+    from massm.cohort.surface_cohort import ShapeSource
+    from massm.shape.population import TaskRunner
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError, DatasetError, ShapeError: nothing can be built.
     """
+    from massm.commands.tasks import task_runner
+
     _check(args)
     table = Table(
         'anatomy', 'shapes', 'surface mm', 'worst', 'spacing CV', 'folded %', 'modes 95 %'
@@ -104,12 +99,15 @@ def _settings(args: argparse.Namespace, any_pose: bool) -> PopulationSettings:
 
 
 def _build_dataset(
-    args: argparse.Namespace, tasks: TaskRunner, table: Table, notes: list[str]
+    args: argparse.Namespace, tasks: 'TaskRunner', table: Table, notes: list[str]
 ) -> None:
+    from massm.cohort.correspondences import enter_shapes, shape_sources, shapes_folder
+    from massm.cohort.manifest import load_manifest
+    from massm.cohort.shape_folder import register_shapes
+
     manifest = load_manifest(args.dataset)
-    anatomies = _chosen(manifest, args.anatomies)
     results = {}
-    for name in anatomies:
+    for name in manifest.with_shapes(args.anatomies):
         try:
             sources = shape_sources(manifest, name, args.landmarks)
             folder = shapes_folder(manifest, name)
@@ -122,27 +120,11 @@ def _build_dataset(
     enter_shapes(manifest, results).save()
 
 
-def _chosen(manifest: Manifest, anatomies: list[str] | None) -> list[str]:
-    path = manifest.root / 'dataset.json'
-    closed = [name for name in manifest.anatomies if name not in manifest.open]
-    unknown = [name for name in anatomies or () if name not in manifest.anatomies]
-    if unknown:
-        raise DatasetError(
-            f'{path}: has no {", ".join(unknown)}; it was prepared with '
-            f'{", ".join(manifest.anatomies)}'
-        )
-    without_ends = [name for name in anatomies or () if name in manifest.open]
-    if without_ends or not closed:
-        raise DatasetError(
-            f'{path}: {", ".join(without_ends or manifest.open)} was prepared as open, without '
-            'shapes; prepare again without --open'
-        )
-    return anatomies or closed
-
-
 def _build_folder(
-    args: argparse.Namespace, tasks: TaskRunner, table: Table, notes: list[str]
+    args: argparse.Namespace, tasks: 'TaskRunner', table: Table, notes: list[str]
 ) -> None:
+    from massm.cohort.shape_folder import load_model, register_shapes
+
     sources = _mesh_sources(args.meshes, args.landmarks, train=args.fixed is None)
     fixed = None if args.fixed is None else load_model(args.fixed)
     settings = _settings(args, not args.same_axes)
@@ -151,7 +133,10 @@ def _build_folder(
     _summarise(args.out, args.meshes.resolve().name, results, table, notes, pdm)
 
 
-def _mesh_sources(folder: Path, landmarks: Path | None, train: bool) -> list[ShapeSource]:
+def _mesh_sources(folder: Path, landmarks: Path | None, train: bool) -> list['ShapeSource']:
+    from massm.cohort.surface_cohort import ShapeSource, landmark_file
+    from massm.io.meshes import SUFFIXES
+
     if not folder.is_dir():
         raise ShapeError(f'{folder}: no such folder; give the folder that holds the surfaces')
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
@@ -174,18 +159,28 @@ def _mesh_sources(folder: Path, landmarks: Path | None, train: bool) -> list[Sha
 def _summarise(
     folder: Path,
     anatomy: str,
-    results: list[RegisteredShape],
+    results: list['RegisteredShape'],
     table: Table,
     notes: list[str],
     fixed_pdm: Path | None = None,
 ) -> None:
+    from massm.cohort.shape_summary import write_summary
+    from massm.visualization.shape_quality import QUALITY_PICTURE, draw_quality
+
+    known = _content(folder / 'stats.json')
     stats = write_summary(folder, anatomy, results, fixed_pdm)
-    draw_quality(folder, stats)
+    # The picture shows what the statistics sum up: it is drawn again when they change.
+    if known != _content(folder / 'stats.json') or not (folder / QUALITY_PICTURE).is_file():
+        draw_quality(folder, stats)
     table.add_row(anatomy, *_row(stats))
     for name, quality in stats['quality'].items():
         notes += [f'mended: {anatomy}/{name}: {text}' for text in quality['mended']]
         notes += [f'look at: {anatomy}/{name} {text}' for text in quality['warnings']]
     notes += [f'left out: {anatomy}/{name}: {text}' for name, text in stats['left_out'].items()]
+
+
+def _content(path: Path) -> str | None:
+    return path.read_text(encoding='utf-8') if path.is_file() else None
 
 
 def _row(stats: dict[str, Any]) -> list[str]:

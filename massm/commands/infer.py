@@ -20,20 +20,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
 from massm.commands.options import add_config_options, add_trust
 from massm.commands.progress import track
 from massm.errors import ConfigError, MassmError
-from massm.inference.cohort_files import write_cohort_files
-from massm.inference.result_files import DEFAULT_FORMATS, FORMATS, write_result
-from massm.inference.results import InferenceResult
-from massm.io.images import scan_name
-from massm.visualization.report import write_report
+from massm.inference.result_formats import DEFAULT_FORMATS, FORMATS
 
 if TYPE_CHECKING:
     from massm.inference.inferencer import MASSMInferencer
+    from massm.inference.results import InferenceResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Infers every image; 1 if one could not be used."""
     from massm.apis.train import make_writable
+    from massm.inference.cohort_files import write_cohort_files
 
     inferencer = _inferencer(args)
     images = inferencer.list_images(list(args.inputs))
@@ -92,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def finished(
     inferencer: 'MASSMInferencer', images: list, names: list[str], args: argparse.Namespace
-) -> Iterator[tuple[str, InferenceResult | Exception]]:
+) -> Iterator[tuple[str, 'InferenceResult | Exception']]:
     """Each image's result once it is on disk, or why there is none. ``--jobs`` results are written
     while the network goes on; no more are kept."""
     waiting: deque[tuple[str, Future]] = deque()
@@ -110,14 +105,18 @@ def finished(
             yield _outcome(*waiting.popleft())
 
 
-def _write(args: argparse.Namespace, name: str, result: InferenceResult) -> InferenceResult:
+def _write(args: argparse.Namespace, name: str, result: 'InferenceResult') -> 'InferenceResult':
+    from massm.inference.result_files import write_result
+
     write_result(args.out / name, result, args.formats)
     if args.report:
+        from massm.visualization.report import write_report
+
         write_report(args.out / name / 'report.html', name, result)
     return replace(result, volume=None)
 
 
-def _outcome(name: str, written: Future) -> tuple[str, InferenceResult | Exception]:
+def _outcome(name: str, written: Future) -> tuple[str, 'InferenceResult | Exception']:
     try:
         return name, written.result()
     except (MassmError, OSError) as error:
@@ -167,10 +166,15 @@ def unique_names(images: list[Path]) -> list[str]:
 
 def _parts(image: Path) -> list[str]:
     """The path's parts, the last without what makes it a file."""
+    from massm.io.images import scan_name
+
     return [*image.absolute().parts[1:-1], scan_name(image)]
 
 
-def _show(result: InferenceResult, title: str) -> None:
+def _show(result: 'InferenceResult', title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table('anatomy', 'status', 'score', 'volume ml', 'unusual', 'remark', title=title)
     for shape in result.shapes:
         volume = f'{shape.measures["volume_ml"]:.1f}' if shape.is_present else ''

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from massm.commands.progress import track
 from massm.errors import ConfigError
-from massm.phantom.cohort import make_cohort
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +25,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: a number makes no sense.
     """
+    from massm.phantom.cohort import make_cohort
+
     if args.subjects < 3 or not 1 <= args.spacing <= 10:
         raise ConfigError(
             f'need at least 3 subjects and a spacing of 1 to 10 mm, got {args.subjects} and '

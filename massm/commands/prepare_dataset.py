@@ -8,20 +8,13 @@ Run again to do only what is missing or changed.
 import argparse
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
-from massm.cohort.prepare import (
-    PrepareOptions,
-    SubjectResult,
-    prepare_subjects,
-    write_manifest,
-)
-from massm.cohort.source import check_anatomies, find_subjects, read_splits
 from massm.commands.progress import track
 from massm.errors import ConfigError
-from massm.structures import MASK_STATUSES, AnatomyStatus
+
+if TYPE_CHECKING:
+    from massm.cohort.prepare import PrepareOptions, SubjectResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError, DatasetError: nothing can be prepared.
     """
+    from massm.cohort.prepare import prepare_subjects, write_manifest
+    from massm.cohort.source import check_anatomies, find_subjects, read_splits
+
     if not 0.2 <= args.spacing <= 20:
         raise ConfigError(f'--spacing is in mm, 0.2 to 20; got {args.spacing:g}')
     options = _options(args)
@@ -72,7 +68,10 @@ def run(args: argparse.Namespace) -> int:
     return int(any(result.failure for result in results))
 
 
-def _options(args: argparse.Namespace) -> PrepareOptions:
+def _options(args: argparse.Namespace) -> 'PrepareOptions':
+    from massm.cohort.prepare import PrepareOptions
+    from massm.structures import AnatomyStatus
+
     anatomies = tuple(dict.fromkeys(args.anatomies))
     unknown = [name for name in args.open if name not in anatomies]
     if unknown:
@@ -81,7 +80,12 @@ def _options(args: argparse.Namespace) -> PrepareOptions:
     return PrepareOptions(anatomies, args.spacing, missing, tuple(dict.fromkeys(args.open)))
 
 
-def _report(results: list[SubjectResult], options: PrepareOptions) -> None:
+def _report(results: list['SubjectResult'], options: 'PrepareOptions') -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from massm.structures import MASK_STATUSES
+
     for remark in (remark for result in results for remark in result.remarks):
         print(remark)
     table = Table('anatomy', *(status.value for status in MASK_STATUSES), title='status')

@@ -10,8 +10,6 @@ With several domains, name each: --anatomy femur --anatomy pelvis (in the projec
 import argparse
 from pathlib import Path
 
-from massm.cohort.shapeworks_exchange import export_project, import_project
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
@@ -33,6 +31,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ShapeError, DatasetError: the project or the dataset cannot be used.
     """
+    from massm.cohort.shapeworks_exchange import export_project, import_project
+
     if args.action == 'export':
         export_project(args.dataset, args.anatomy, args.project)
         print(f'{args.project}: {", ".join(args.anatomy)}')

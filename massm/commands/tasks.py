@@ -2,14 +2,16 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from joblib import Parallel, delayed, parallel_config
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from massm.errors import ConfigError
-from massm.shape.population import TaskRunner
+
+if TYPE_CHECKING:
+    from massm.shape.population import TaskRunner
 
 # Starting processes and importing the geometry libraries in them costs about as much as this many
 # tasks of a population stage.
@@ -17,7 +19,7 @@ WORTH_PROCESSES = 8
 
 
 @contextlib.contextmanager
-def task_runner(jobs: int, dask: str | None = None) -> Iterator[TaskRunner]:
+def task_runner(jobs: int, dask: str | None = None) -> Iterator['TaskRunner']:
     """A runner with a progress bar per stage (nothing in a log file).
 
     Args:

@@ -1,50 +1,58 @@
 """One look at every subject before the first step, so that none can stop a training that runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
 from joblib import Parallel, delayed
-from mmengine.registry import DefaultScope
+from mmengine.dataset import BaseDataset
+from mmengine.dist import all_gather_object, get_rank, get_world_size
 
 from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.transforms.load import particles_in_volume
 from massm.errors import DatasetError, ImageError, MassmError
 from massm.io.nifti import map_volume, read_mask
 from massm.io.particles import read_particles
-from massm.registry import DATASETS
 from massm.structures import Grid
 
 SHOWN = 20
 
 
-def check_subjects(datasets: Sequence[Any]) -> None:
-    """Reads what a training or a test will read of every subject.
+def check_subjects(datasets: Iterable[BaseDataset]) -> None:
+    """Reads what a training or a test will read of every subject; where there are several
+    processes, each reads its share, and all raise the same.
 
     Args:
-        datasets: configs of datasets; one that builds no :class:`ShapeDataset` checks itself.
+        datasets: one that is no :class:`ShapeDataset` checks itself.
 
     Raises:
         DatasetError: names every subject that cannot be used, and why.
     """
-    with DefaultScope.overwrite_default_scope('massm'):
-        built = [DATASETS.build(config) for config in datasets]
     records = [
         dataset.get_data_info(n)
-        for dataset in built
+        for dataset in datasets
         if isinstance(dataset, ShapeDataset)
         for n in range(len(dataset))
     ]
-    found = Parallel(n_jobs=-1, prefer='threads')(delayed(problem)(record) for record in records)
-    wrong = [f'{r["id"]}: {text}' for r, text in zip(records, found, strict=True) if text]
+    found = zip(records, _problems(records), strict=True)
+    wrong = [f'{record["id"]}: {text}' for record, text in found if text]
     if wrong:
         more = [f'and {len(wrong) - SHOWN} more'] if len(wrong) > SHOWN else []
         raise DatasetError(
             f'{len(wrong)} of {len(records)} subjects cannot be used; mend them, or take them out '
             'of the source, and prepare again. ' + '; '.join(wrong[:SHOWN] + more)
         )
+
+
+def _problems(records: list[dict]) -> list[str | None]:
+    """What is wrong with each of ``records``, this process's share read by itself."""
+    processes = get_world_size()
+    own = records[get_rank() :: processes]
+    shares = all_gather_object(
+        Parallel(n_jobs=-1, prefer='threads')(delayed(problem)(record) for record in own)
+    )
+    return [shares[i % processes][i // processes] for i in range(len(records))]
 
 
 def problem(record: dict) -> str | None:

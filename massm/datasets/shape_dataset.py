@@ -45,7 +45,8 @@ class ShapeDataset(BaseDataset):
         self.split, self.seed = split, seed
         self.num_particles, self.spacing = num_particles, spacing
         self.manifest = load_manifest(Path(data_root))
-        self._check(anatomies)
+        self.manifest.with_shapes(anatomies)
+        self._check_spacing()
         self.templates: list[ShapeTemplate] = [
             read_template(Path(data_root), name, num_particles) for name in anatomies
         ]
@@ -122,20 +123,8 @@ class ShapeDataset(BaseDataset):
                     centers[n, k] = to_world.inverse().apply((mean.min(0) + mean.max(0)) / 2)
         return centers
 
-    def _check(self, anatomies: Sequence[str]) -> None:
+    def _check_spacing(self) -> None:
         path = self.manifest.root / 'dataset.json'
-        unknown = [name for name in anatomies if name not in self.manifest.anatomies]
-        if unknown:
-            raise ConfigError(
-                f'{path}: has no {", ".join(unknown)}; it was prepared with '
-                f'{", ".join(self.manifest.anatomies)}'
-            )
-        without_ends = [name for name in anatomies if name in self.manifest.open]
-        if without_ends:
-            raise ConfigError(
-                f'{path}: {", ".join(without_ends)} was prepared as open, with masks but without '
-                'shapes; take it out of `anatomies`, or prepare again without --open'
-            )
         if abs(self.manifest.spacing - self.spacing) > 1e-6:
             raise ConfigError(
                 f'{path}: prepared at {self.manifest.spacing:g} mm but the config says '

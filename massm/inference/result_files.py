@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from massm.errors import ConfigError
+from massm.inference.result_formats import DEFAULT_FORMATS, FORMATS, MESH_FORMATS
 from massm.inference.results import InferenceResult, ShapeResult
 from massm.io.atomic import write_text
 from massm.io.dicom_seg import write_segmentation
@@ -21,11 +22,6 @@ from massm.structures import Grid
 from massm.visualization.colors import anatomy_colors
 
 RESULT_FORMAT, RESULT_VERSION = 'massm-result', 2
-MESH_FORMATS = ('ply', 'stl', 'vtk')
-# All that need no DICOM input.
-FILE_FORMATS = ('particles', *MESH_FORMATS, 'labels', 'markups')
-FORMATS = (*FILE_FORMATS, 'dicomseg')
-DEFAULT_FORMATS = ('particles', 'ply', 'labels')
 
 
 def write_result(

@@ -134,10 +134,14 @@ class MASSM(BaseModel):
         """Reads the templates, where a dataset is named; a checkpoint brings its own."""
         super().init_weights()
         if self.template_root is not None:
-            templates = self.templates.read(Path(self.template_root), self.anatomies)
-            for head in (self.dense_head, self.local_head):
-                if hasattr(head, 'read_templates'):
-                    head.read_templates(templates, self.spacing)
+            self.read_templates(Path(self.template_root))
+
+    def read_templates(self, root: Path) -> None:
+        """Takes the templates and shape models of the dataset ``root``."""
+        templates = self.templates.read(root, self.anatomies)
+        for head in (self.dense_head, self.local_head):
+            if hasattr(head, 'read_templates'):
+                head.read_templates(templates, self.spacing)
 
     def optimise(self, channels_last: bool = False, compiled: bool = False, **options: Any) -> None:
         """Faster convolutions, same results and weights' names.

@@ -30,6 +30,7 @@ from massm.shape.correspondence_model import (
 )
 from massm.shape.distortion import rest_shape
 from massm.shape.medoid import choose_medoid, middle_by_volume
+from massm.shape.population_settings import PopulationSettings
 from massm.shape.pose import PoseReference, deformation_effort, pose_of
 from massm.shape.remeshing import uniform_mesh
 from massm.shape.sliding import SlidingModel, slide, weighted_model
@@ -43,30 +44,6 @@ TaskRunner = Callable[[str, Callable[..., Any], Sequence[tuple]], list[Any]]
 
 # A pose is looked at again when deforming to it is this many times harder than is usual.
 HARD = 1.2
-
-
-@dataclass(frozen=True)
-class PopulationSettings:
-    """How to build correspondences.
-
-    ``particles``: how many. ``weight``: the correspondence weight, 0 for registration alone; more
-    makes spacing more even and the model more compact, at the cost of surface distance.
-    ``any_pose``: surfaces may be turned any way; otherwise they share their axes. ``vertices``: of
-    the working triangulation (by default one that carries the particles). ``rounds``: of
-    sliding. ``seed``: of the particles' layout.
-    """
-
-    particles: int
-    weight: float = 0.3
-    any_pose: bool = False
-    vertices: int | None = None
-    rounds: int = 3
-    seed: int = 0
-
-    def working_vertices(self, mesh: Mesh) -> int:
-        """Enough for the particles and for the shape, and no more than ``mesh`` has to tell."""
-        most = int(np.clip(len(mesh.vertices), 1000, 2000))
-        return self.vertices or int(np.clip(4 * self.particles, 1000, most))
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ matplotlib.use('Agg')
 
 MODES, DEVIATIONS = 3, (-3.0, 0.0, 3.0)
 WORST = 3
+QUALITY_PICTURE = 'quality.png'
 
 
 def draw_quality(folder: Path, stats: dict[str, Any]) -> Path:
@@ -42,7 +43,7 @@ def draw_quality(folder: Path, stats: dict[str, Any]) -> Path:
     figure = Figure(figsize=(8.5, 2.7 * rows), layout='constrained')
     _draw_modes(figure, template, warp, pdm, modes)
     _draw_worst(figure, folder, template, warp, stats, rows)
-    path = folder / 'quality.png'
+    path = folder / QUALITY_PICTURE
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=90)
     return path

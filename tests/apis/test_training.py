@@ -20,6 +20,7 @@ from massm.engine.hooks import CVAEPretrainHook
 from massm.errors import CheckpointError, ConfigError
 from massm.io.meshes import read_mesh, write_mesh
 from massm.io.particles import read_particles, write_particles
+from massm.io.templates import read_template
 from tests.conftest import ROOT, TINY_PARTICLES
 
 
@@ -198,6 +199,44 @@ def test_a_checkpoint_of_another_config_is_refused(trained, capsys, change, mess
     assert run_command('test', [*command, *options, change]) == 1
     error = capsys.readouterr().err
     assert message in error and len([x for x in error.splitlines() if x.startswith('error')]) == 1
+
+
+def test_weights_to_start_from_leave_the_dataset_its_own_templates(
+    trained, tiny_config, tiny_dataset, tmp_path
+):
+    """``load_from`` without ``--resume``: what was learnt is taken over, the shapes are not, and
+    the shape decoder is trained on the new ones."""
+    checkpoint = next(trained[0].glob('best_*.pth'))
+    root = shutil.copytree(tiny_dataset, tmp_path / 'dataset')
+    template = root / 'shapes/spleen/template.particles'
+    write_particles(template, np.roll(read_particles(template), 1, axis=0))
+    options = {'data_root': str(root), 'load_from': str(checkpoint), 'train_cfg.max_epochs': 1}
+    runner = tiny_config(
+        **options,
+        **{
+            'model.neck.out_channels': 32,
+            'model.dense_head.feat_channels': 32,
+            'model.local_head.hidden_channels': (256, 256),
+            'optim_wrapper.optimizer.lr': 0.0,
+            'optim_wrapper.optimizer.weight_decay': 0.0,
+            'val_cfg': None,
+            'val_dataloader': None,
+            'val_evaluator': None,
+            'default_hooks.checkpoint.save_best': None,
+        },
+    )
+    model = train(runner, str(tmp_path / 'work')).model
+    stored = load_checkpoint(checkpoint)['state_dict']
+    own = model.state_dict()
+    spleen = model.anatomies.index('spleen')
+    expected = read_template(root, 'spleen', TINY_PARTICLES).world
+    assert np.allclose(own['templates.world_mm'][spleen], expected, atol=1e-4)
+    assert not torch.equal(own['templates.world_mm'], stored['templates.world_mm'])
+    assert torch.equal(own['backbone.conv1.weight'], stored['backbone.conv1.weight'])
+    decoder = next(k for k in own if 'shape_vae' in k and k.endswith('weight'))
+    assert model.world_head.shape_vae.is_trained and not torch.equal(own[decoder], stored[decoder])
+    with pytest.raises(CheckpointError, match='was trained with anatomies'):
+        train(tiny_config(**options, anatomies=['spleen']), str(tmp_path / 'work'))
 
 
 def _commands(trained, checkpoint, tmp_path, *changes):

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from massm.cohort.manifest import load_manifest
+from massm.cohort.manifest import Manifest, load_manifest
 from massm.errors import DatasetError
 
 
@@ -45,3 +45,15 @@ def test_broken_manifests_are_refused_by_name(copy, change, message):
     with pytest.raises(DatasetError, match=message) as caught:
         load_manifest(copy)
     assert 'dataset.json' in str(caught.value)
+
+
+def test_unknown_and_open_anatomies_have_no_shapes(tmp_path):
+    manifest = Manifest(tmp_path, 3.0, ('spleen', 'cord'), (), open=('cord',))
+    assert manifest.with_shapes() == manifest.with_shapes(['spleen']) == ['spleen']
+    with pytest.raises(DatasetError, match='has no liver; it was prepared with spleen, cord'):
+        manifest.with_shapes(['spleen', 'liver'])
+    for anatomies in (['cord'], ['spleen', 'cord']):
+        with pytest.raises(DatasetError, match='cord was prepared as open'):
+            manifest.with_shapes(anatomies)
+    with pytest.raises(DatasetError, match='cord was prepared as open'):
+        Manifest(tmp_path, 3.0, ('cord',), (), open=('cord',)).with_shapes()

@@ -151,6 +151,22 @@ def test_a_contour_beyond_the_imaged_body_is_truncated(tmp_path, capsys):
     assert statuses(tmp_path / 'out')['a'] is AnatomyStatus.TRUNCATED
 
 
+def test_a_tip_cut_off_by_the_crop_is_truncated(tmp_path):
+    """The network's volume ends with the body, a slice below the organ's tip: too little of its
+    surface to tell the end of the scan by, and it is cut all the same."""
+    mask = ellipsoid(center=(20, 22, 16), radii=(15, 18, 7))
+    mask[18:22, 20:24, 16:27] = 1
+    whole = np.where(mask, 100, -80).astype(np.int16)
+    cut = whole.copy()
+    cut[:, :, 26:] = -1000
+    for name, ct in (('a', whole), ('b', cut)):
+        save(tmp_path / f'src/{name}/ct.nii.gz', ct, AFFINE)
+        save(tmp_path / f'src/{name}/segmentations/organ.nii.gz', mask, AFFINE)
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
+    found = statuses(tmp_path / 'out')
+    assert (found['a'], found['b']) == (AnatomyStatus.OK, AnatomyStatus.TRUNCATED)
+
+
 def test_an_open_anatomy_has_masks_and_no_shapes(tmp_path, capsys):
     for name in 'ab':
         write_subject(tmp_path / 'src' / name, AFFINE)

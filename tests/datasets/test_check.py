@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from massm.apis.train import train
+from massm.datasets import check
 from massm.errors import DatasetError
 from massm.io.particles import read_particles, write_particles
 
@@ -44,3 +45,20 @@ def test_every_broken_subject_is_named_before_the_first_step(spoilt, tiny_config
     assert all(f'{subject}: ' in text for subject in broken)
     assert 'particles lie outside of the volume' in text
     assert not list(work.glob('*.pth'))
+
+
+def test_processes_share_the_subjects_and_find_the_same(monkeypatch):
+    monkeypatch.setattr(check, 'problem', lambda record: record['id'] if record['id'] % 3 else None)
+    records = [{'id': n} for n in range(7)]
+    alone = check._problems(records)
+    monkeypatch.setattr(check, 'get_world_size', lambda: 2)
+    shares = []
+    monkeypatch.setattr(
+        check, 'all_gather_object', lambda own: shares.append(own) or 2 * [[*own, None]]
+    )
+    for rank in (0, 1):
+        monkeypatch.setattr(check, 'get_rank', lambda rank=rank: rank)
+        check._problems(records)
+    assert [len(share) for share in shares] == [4, 3]
+    monkeypatch.setattr(check, 'all_gather_object', lambda own: shares)
+    assert check._problems(records) == alone == [None, 1, 2, None, 4, 5, None]

@@ -14,7 +14,8 @@ from massm.cohort.resample import resample
 from massm.cohort.working_volume import working_volume
 from massm.errors import ConfigError
 from massm.inference.inferencer import MASSMInferencer
-from massm.inference.result_files import FILE_FORMATS, write_result
+from massm.inference.result_files import write_result
+from massm.inference.result_formats import FILE_FORMATS
 from massm.io.meshes import read_mesh
 from massm.io.particles import read_particles
 from massm.io.slicer import read_markups

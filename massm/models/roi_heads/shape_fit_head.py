@@ -131,8 +131,9 @@ class ShapeFitHead(BaseModule):
         )
 
     def read_templates(self, templates: Sequence[ShapeTemplate], spacing: float) -> None:
-        """Takes the shape models of ``templates``."""
+        """Takes the shape models of ``templates``; filters of earlier ones are forgotten."""
         self.prior.read(templates)
+        self.filters.forget()
 
     def calibrate(self, k: int, factor: float, usual_mm: float) -> None:
         """Multiplies the standard deviations of anatomy ``k`` by ``factor``; a mean above

@@ -36,14 +36,21 @@ class LinearOffsets(nn.Module):
     ) -> None:
         super().__init__()
         shape = (len(reaches), num_anatomies, num_particles)
+        self.reaches = list(reaches)
         self.register_buffer('weight', torch.zeros(*shape, inside + 1))
-        spread = torch.tensor([math.log(reach / 3) for reach in reaches])
-        self.register_buffer('log_spread', spread[:, None, None].expand(shape).clone())
+        self.register_buffer('log_spread', torch.zeros(shape))
+        self.forget()
 
     @property
     def is_fitted(self) -> bool:
         """Whether filters were fitted or came with a checkpoint."""
         return bool(self.weight.any())
+
+    def forget(self) -> None:
+        """Back to what is said before anything was fitted."""
+        self.weight.zero_()
+        for r, reach in enumerate(self.reaches):
+            self.log_spread[r] = math.log(reach / 3)
 
     def forward(
         self, r: int, seen: Tensor, particles: Tensor | None = None
