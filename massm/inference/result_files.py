@@ -17,7 +17,6 @@ from massm.io.nifti import write_volume
 from massm.io.particles import write_particles
 from massm.io.slicer import write_color_table, write_markups
 from massm.shape.surface import voxelise
-from massm.structures import Grid
 from massm.visualization.colors import anatomy_colors
 
 RESULT_FORMAT, RESULT_VERSION = 'massm-result', 2
@@ -53,7 +52,7 @@ def write_result(
         names = [shape.anatomy for shape in result.shapes]
         labels = _labels(result) if {'labels', 'dicomseg'} & set(formats) else None
         if 'labels' in formats:
-            _write_labels(temporary, labels, names, result.grid)
+            _write_labels(temporary, labels, names, result)
         if 'dicomseg' in formats:
             write_segmentation(temporary / 'labels.dcm', labels, names, result.slices)
         text = json.dumps(to_json(result, formats), indent=1)
@@ -105,8 +104,10 @@ def _labels(result: InferenceResult) -> np.ndarray:
     return labels
 
 
-def _write_labels(folder: Path, labels: np.ndarray, names: list[str], grid: Grid) -> None:
-    write_volume(folder / 'labels.nii.gz', labels, grid)
+def _write_labels(
+    folder: Path, labels: np.ndarray, names: list[str], result: InferenceResult
+) -> None:
+    write_volume(folder / 'labels.nii.gz', labels, result.grid, result.oriented)
     text = json.dumps({'0': 'background', **{str(i): n for i, n in enumerate(names, 1)}}, indent=1)
     write_text(folder / 'labels.json', text + '\n')
     write_color_table(folder / 'labels.ctbl', names, anatomy_colors(len(names)))
