@@ -30,10 +30,14 @@ def shape_sources(
         ShapeError: the training split has none.
     """
     sources = []
-    for subject in whole_subjects(manifest, anatomy):
+    whole = whole_subjects(manifest, anatomy)
+    # A column of a project written of them: said where it says anything.
+    has_splits = any(subject.split != 'train' for subject in whole)
+    for subject in whole:
+        groups = {'split': subject.split} if has_splits else {}
         mesh = manifest.path(str(subject.anatomies[anatomy].mesh))
         marks = landmark_file(landmarks and landmarks / anatomy, subject.id)
-        sources.append(ShapeSource(subject.id, mesh, subject.split == 'train', marks))
+        sources.append(ShapeSource(subject.id, mesh, subject.split == 'train', marks, groups))
     if not any(source.train for source in sources):
         raise ShapeError(
             f'{manifest.root}: no training subject has a whole {anatomy}; leave it out of '

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from massm.cohort.correspondences import enter_shapes, shape_sources, shapes_folder
+from massm.cohort.gone_shapes import remove_gone, shapes_of
 from massm.cohort.manifest import Manifest, load_manifest
 from massm.cohort.shape_folder import (
     RegisteredShape,
@@ -179,7 +180,12 @@ def _summarise(
     notes: list[str],
     fixed_pdm: Path | None = None,
 ) -> None:
+    earlier = shapes_of(folder)
     stats = write_summary(folder, anatomy, results, fixed_pdm)
+    notes += [
+        f'removed: {anatomy}/{name}: of an earlier run and no longer a shape of this model'
+        for name in remove_gone(folder, earlier, results)
+    ]
     draw_quality(folder, stats)
     table.add_row(anatomy, *_row(stats))
     for name, quality in stats['quality'].items():

@@ -27,6 +27,7 @@ from massm.inference.model_card import model_card
 from massm.inference.population import population_of
 from massm.io.atomic import replacing, write_text
 from massm.io.meshes import write_mesh
+from massm.io.names import check_name
 from massm.io.particles import write_particles
 from massm.models.massm import MASSM
 from massm.registry import MODELS
@@ -135,7 +136,7 @@ def read_model(folder: Path) -> ModelDirectory:
                 f'{FORMAT} {VERSION}; {remedy}'
             )
         settings = json.loads((folder / 'config.json').read_text(encoding='utf-8'))['model']
-        names = [str(name) for name in metadata['anatomies']]
+        names = [check_name(str(n), str(folder), CheckpointError) for n in metadata['anatomies']]
         _check_types(settings, folder)
         state = load_file(folder / 'model.safetensors')
         models = {n: PointDistributionModel.load(folder / 'pdm' / f'{n}.npz') for n in names}
