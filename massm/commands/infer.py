@@ -6,7 +6,8 @@ Examples:
   massm infer --model work_dirs/run/best.pth --config CONFIG ct.nii.gz --out out/
 
 Inputs: NIfTI, NRRD, MetaImage, a folder or zip of one DICOM series, or a folder of images. Each
-gets a folder in OUT with `result.json`; `summary.csv` and `project.swproj` are about all of them.
+gets a folder in OUT with `result.json`; `summary.csv` and `project.swproj` are about all results in
+OUT, those of earlier runs too. Nothing but results of earlier runs is ever replaced.
 An image that cannot be used is told and left out; the exit code is then 1.
 """
 
@@ -27,6 +28,7 @@ from massm.commands.options import add_config_options, add_trust
 from massm.commands.progress import track
 from massm.errors import ConfigError, MassmError
 from massm.inference.cohort_files import write_cohort_files
+from massm.inference.earlier_results import COHORT_FILES, check_out, check_replaceable
 from massm.inference.result_files import DEFAULT_FORMATS, FORMATS, write_result
 from massm.inference.results import InferenceResult
 from massm.io.images import scan_name
@@ -69,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     images = inferencer.list_images(list(args.inputs))
     names = unique_names(images)
     make_writable(args.out)
+    check_out(args.out)
     done = []
     results = finished(inferencer, images, names, args)
     if len(images) > 1:
@@ -81,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             _show(result, f'{name} ({names.index(name) + 1} of {len(images)})')
     if done:
-        write_cohort_files(args.out, done)
+        write_cohort_files(args.out, set(names) - set(done))
     if args.json:
         folders = {name: str(args.out / name / 'result.json') for name in done}
         print(json.dumps({'images': len(images), 'results': folders}, indent=1))
@@ -99,6 +102,7 @@ def finished(
     with ThreadPoolExecutor(args.jobs) as pool:
         for image, name in zip(images, names, strict=True):
             try:
+                check_replaceable(args.out / name)
                 result = inferencer(image)[0]
             except (MassmError, OSError) as error:
                 yield name, error
@@ -150,7 +154,8 @@ def _inferencer(args: argparse.Namespace) -> 'MASSMInferencer':
 
 
 def unique_names(images: list[Path]) -> list[str]:
-    """A folder name for each image: its file's, with its folder's where two would be alike.
+    """A folder name for each image: its file's, with its folder's where two would be alike, and its
+    ending or a number where that does not help.
 
     Raises:
         ConfigError: an image is named twice.
@@ -158,16 +163,36 @@ def unique_names(images: list[Path]) -> list[str]:
     twice = [str(p) for p, n in Counter(Path(i).resolve() for i in images).items() if n > 1]
     if twice:
         raise ConfigError(f'{twice[0]}: named twice; give each image once')
+    labels = _labels([Path(image) for image in images])
     for depth in range(1, 20):
-        names = ['_'.join(_parts(Path(image))[-depth:]) for image in images]
-        if len(set(names)) == len(names):
+        names = ['_'.join(parts[-depth:]) for parts in labels]
+        if len({name.casefold() for name in names}) == len(names):
             break
-    return names
+    return _numbered(names)
 
 
-def _parts(image: Path) -> list[str]:
-    """The path's parts, the last without what makes it a file."""
-    return [*image.absolute().parts[1:-1], scan_name(image)]
+def _labels(images: list[Path]) -> list[list[str]]:
+    """The parts of each path, the last without what makes it a file unless that alone tells it from
+    another beside it."""
+    plain = [(*image.absolute().parts[1:-1], scan_name(image)) for image in images]
+    counts = Counter(plain)
+    return [
+        [*parts[:-1], image.name if counts[parts] > 1 else parts[-1]]
+        for image, parts in zip(images, plain, strict=True)
+    ]
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """``names`` with a number at those that are taken already, also where case does not count."""
+    taken = set(COHORT_FILES)
+    distinct = []
+    for name in names:
+        free, number = name, 2
+        while free.casefold() in taken:
+            free, number = f'{name}_{number}', number + 1
+        taken.add(free.casefold())
+        distinct.append(free)
+    return distinct
 
 
 def _show(result: InferenceResult, title: str) -> None:
