@@ -27,6 +27,7 @@ from massm.cohort.shape_folder import (
 )
 from massm.cohort.shape_summary import write_summary
 from massm.cohort.surface_cohort import ShapeSource, landmark_file
+from massm.commands.options import check_jobs
 from massm.commands.tasks import task_runner
 from massm.errors import ConfigError, DatasetError, ShapeError
 from massm.io.meshes import SUFFIXES
@@ -81,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
+    check_jobs(args.jobs)
     if args.particles < 16:
         raise ConfigError(f'--particles must be at least 16, got {args.particles}')
     if not np.isfinite(args.correspondence_weight) or args.correspondence_weight < 0:

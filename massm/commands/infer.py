@@ -13,6 +13,7 @@ An image that cannot be used is told and left out; the exit code is then 1.
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from massm.commands.options import add_config_options, add_trust
+from massm.commands.options import add_config_options, add_trust, check_device, check_jobs
 from massm.commands.progress import track
 from massm.errors import ConfigError, MassmError
 from massm.inference.cohort_files import write_cohort_files
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     """Infers every image; 1 if one could not be used."""
     from massm.apis.train import make_writable
 
+    _check(args)
     inferencer = _inferencer(args)
     images = inferencer.list_images(list(args.inputs))
     names = unique_names(images)
@@ -93,25 +95,33 @@ def run(args: argparse.Namespace) -> int:
     return int(len(done) < len(images))
 
 
+def _check(args: argparse.Namespace) -> None:
+    check_jobs(args.jobs)
+    check_device(args.device)
+    if args.score_threshold is not None and not 0 <= args.score_threshold <= 1:
+        raise ConfigError(f'--score-threshold is 0 to 1, got {args.score_threshold:g}')
+
+
 def finished(
     inferencer: 'MASSMInferencer', images: list, names: list[str], args: argparse.Namespace
 ) -> Iterator[tuple[str, InferenceResult | Exception]]:
     """Each image's result once it is on disk, or why there is none. ``--jobs`` results are written
     while the network goes on; no more are kept."""
     waiting: deque[tuple[str, Future]] = deque()
-    with ThreadPoolExecutor(args.jobs) as pool:
+    jobs = (os.cpu_count() or 1) if args.jobs < 0 else args.jobs
+    with ThreadPoolExecutor(jobs) as pool:
         for image, name in zip(images, names, strict=True):
             try:
                 check_replaceable(args.out / name)
                 result = inferencer(image)[0]
-            except (MassmError, OSError) as error:
-                yield name, error
+            except Exception as error:  # one image never stops the others; what it was is told
+                yield name, _told(image, error, args)
                 continue
             waiting.append((name, pool.submit(_write, args, name, result)))
-            if len(waiting) > args.jobs:
-                yield _outcome(*waiting.popleft())
+            if len(waiting) > jobs:
+                yield _outcome(*waiting.popleft(), args)
         while waiting:
-            yield _outcome(*waiting.popleft())
+            yield _outcome(*waiting.popleft(), args)
 
 
 def _write(args: argparse.Namespace, name: str, result: InferenceResult) -> InferenceResult:
@@ -121,11 +131,23 @@ def _write(args: argparse.Namespace, name: str, result: InferenceResult) -> Infe
     return replace(result, volume=None)
 
 
-def _outcome(name: str, written: Future) -> tuple[str, InferenceResult | Exception]:
+def _outcome(
+    name: str, written: Future, args: argparse.Namespace
+) -> tuple[str, InferenceResult | Exception]:
     try:
         return name, written.result()
-    except (MassmError, OSError) as error:
-        return name, error
+    except Exception as error:
+        return name, _told(name, error, args)
+
+
+def _told(image: object, error: Exception, args: argparse.Namespace) -> Exception:
+    """The error as one sentence that names the image; raised as it is with ``--debug``."""
+    if args.debug:
+        raise error
+    if isinstance(error, MassmError | OSError):
+        return error
+    reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+    return MassmError(f'{image}: {reason}; --debug shows where')
 
 
 def _inferencer(args: argparse.Namespace) -> 'MASSMInferencer':

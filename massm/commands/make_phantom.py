@@ -6,6 +6,7 @@ Example: python tools/make_phantom.py data/phantom_source --subjects 48 --seed 0
 import argparse
 from pathlib import Path
 
+from massm.commands.options import check_jobs
 from massm.commands.progress import track
 from massm.errors import ConfigError
 from massm.phantom.cohort import make_cohort
@@ -26,6 +27,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: a number makes no sense.
     """
+    check_jobs(args.jobs)
+    if args.seed < 0:
+        raise ConfigError(f'--seed must be 0 or more, got {args.seed}')
     if args.subjects < 3 or not 1 <= args.spacing <= 10:
         raise ConfigError(
             f'need at least 3 subjects and a spacing of 1 to 10 mm, got {args.subjects} and '
