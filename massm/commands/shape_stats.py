@@ -10,7 +10,6 @@ Examples:
 """
 
 import argparse
-import csv
 import json
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from massm.errors import ShapeError
 from massm.io.atomic import write_text
 from massm.io.particles import read_particles
 from massm.io.shapeworks import read_project
+from massm.io.tables import read_table
 from massm.shape.group_difference import group_difference
 from massm.shape.statistics import shape_statistics
 
@@ -99,13 +99,9 @@ def _say_left_out(names: list[str]) -> None:
 
 
 def _column(path: Path, column: str) -> dict[str, str]:
-    if not path.is_file():
-        raise ShapeError(f'{path}: no such file; check the path')
-    text = path.read_text(encoding='utf-8-sig').splitlines()
-    rows = list(csv.DictReader(text, delimiter=';' if text and ';' in text[0] else ','))
-    if not rows or column not in rows[0]:
-        known = ', '.join(rows[0]) if rows else 'nothing'
-        raise ShapeError(f'{path}: has no column {column}; it has {known}')
+    rows = read_table(path, ShapeError)
+    if column not in rows[0]:
+        raise ShapeError(f'{path}: has no column {column}; it has {", ".join(rows[0])}')
     first = next(iter(rows[0]))
     return {row[first]: row[column] for row in rows}
 
