@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from massm.apis.checkpoints import check_fits
+from massm.cohort.correspondences import check_built
 from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
@@ -53,6 +54,7 @@ def train(
         check_fits(config, earlier, trust_checkpoint)
     if amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
+    check_built(Path(config.data_root), config.anatomies)
     loaders = [config.get('train_dataloader'), config.get('val_dataloader')]
     check_subjects([loader.dataset for loader in loaders if loader])
     runner = Runner.from_cfg(config)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
+from massm.cohort.earlier_dataset import with_correspondences
 from massm.cohort.field_of_view import is_cut, juts_out, outside_scan
 from massm.cohort.manifest import (
     AnatomyEntry,
@@ -76,8 +77,14 @@ def prepare_subjects(
     yield from Parallel(n_jobs=jobs, return_as='generator_unordered')(tasks)
 
 
-def write_manifest(out: Path, options: PrepareOptions, results: list[SubjectResult]) -> Manifest:
-    """Writes ``dataset.json`` from the subjects that could be used.
+def write_manifest(
+    out: Path,
+    options: PrepareOptions,
+    results: list[SubjectResult],
+    earlier: Manifest | None = None,
+) -> Manifest:
+    """Writes ``dataset.json`` from the subjects that could be used, with those correspondences of
+    the ``earlier`` dataset that still hold.
 
     Raises:
         DatasetError: none could.
@@ -86,6 +93,7 @@ def write_manifest(out: Path, options: PrepareOptions, results: list[SubjectResu
     if not entries:
         raise DatasetError(f'{out}: no subject could be prepared; the reasons are listed above')
     manifest = Manifest(out, options.spacing, options.anatomies, tuple(entries), open=options.open)
+    manifest = with_correspondences(manifest, earlier)
     manifest.save()
     return manifest
 
@@ -100,9 +108,11 @@ def prepare_subject(folder: Path, out: Path, options: PrepareOptions, split: str
         return replace(done, entry=entry, was_done=True)
     try:
         entry, remarks = _prepare(folder, out, options, split)
-    except (MassmError, OSError) as error:
+    except Exception as error:  # one subject never stops the others; what it was is told
         record.unlink(missing_ok=True)
-        return SubjectResult(folder.name, None, failure=str(error))
+        known = isinstance(error, MassmError | OSError)
+        reason = str(error) if known else f'{folder}: {type(error).__name__}: {error}'
+        return SubjectResult(folder.name, None, failure=' '.join(reason.split()))
     write_record(record, source, {'entry': subject_to_json(entry), 'remarks': remarks})
     return SubjectResult(folder.name, entry, tuple(remarks))
 
