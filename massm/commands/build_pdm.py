@@ -26,7 +26,7 @@ from massm.cohort.shape_folder import (
     register_shapes,
 )
 from massm.cohort.shape_summary import write_summary
-from massm.cohort.surface_cohort import ShapeSource, landmark_file
+from massm.cohort.surface_cohort import ShapeSource, landmark_file, landmark_use
 from massm.commands.options import check_jobs
 from massm.commands.tasks import task_runner
 from massm.errors import ConfigError, DatasetError, ShapeError
@@ -93,6 +93,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError('give either a dataset or --meshes DIR --out DIR')
     if args.meshes is not None and args.out is None:
         raise ConfigError('--meshes needs --out DIR for the results')
+    if args.meshes is not None:
+        _check_folders(args)
     if args.meshes is None and (args.fixed or args.out or args.same_axes):
         raise ConfigError(
             '--out, --fixed and --same-axes go with --meshes; a dataset adds its validation and '
@@ -100,6 +102,19 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.landmarks is not None and not args.landmarks.is_dir():
         raise ConfigError(f'{args.landmarks}: no such folder of landmarks; check the path')
+
+
+def _check_folders(args: argparse.Namespace) -> None:
+    """Results beside surfaces would be taken for surfaces, or for the fixed model."""
+    out, meshes = args.out.resolve(), args.meshes.resolve()
+    if args.fixed is not None and args.fixed.resolve() == out:
+        raise ConfigError(f'--out {args.out}: is the fixed model itself; choose another folder')
+    own = {'.ply'} >= {f.suffix.lower() for f in meshes.glob('*') if f.suffix.lower() in SUFFIXES}
+    if meshes == out or (meshes == out / 'meshes' and not own):
+        raise ConfigError(
+            f'--out {args.out}: results would lie among the surfaces and be taken for some; choose '
+            'another folder'
+        )
 
 
 def _settings(args: argparse.Namespace, any_pose: bool) -> PopulationSettings:
@@ -111,10 +126,17 @@ def _build_dataset(
 ) -> None:
     manifest = load_manifest(args.dataset)
     anatomies = _chosen(manifest, args.anatomies)
+    if args.landmarks and not any((args.landmarks / name).is_dir() for name in anatomies):
+        raise ShapeError(
+            f'{args.landmarks}: has no folder of any anatomy; expected '
+            f'{anatomies[0]}/ID.particles and so on'
+        )
     results = {}
     for name in anatomies:
         try:
             sources = shape_sources(manifest, name, args.landmarks)
+            if args.landmarks is not None and (args.landmarks / name).is_dir():
+                notes.append(f'{name}: {landmark_use(args.landmarks / name, sources)}')
             folder = shapes_folder(manifest, name)
             results[name] = register_shapes(folder, sources, _settings(args, False), tasks)
         except ShapeError as error:
@@ -147,6 +169,8 @@ def _build_folder(
     args: argparse.Namespace, tasks: TaskRunner, table: Table, notes: list[str]
 ) -> None:
     sources = _mesh_sources(args.meshes, args.landmarks, train=args.fixed is None)
+    if args.landmarks is not None:
+        notes.append(landmark_use(args.landmarks, sources))
     fixed = None if args.fixed is None else load_model(args.fixed)
     settings = _settings(args, not args.same_axes)
     results = register_shapes(args.out, sources, settings, tasks, fixed)
