@@ -59,8 +59,16 @@ def check_out(out: Path) -> None:
         ConfigError: see above.
     """
     there = [name for name in COHORT_FILES if (out / name).exists()]
-    if there and not result_folders(out):
+    if there and not (result_folders(out) or _is_our_table(out / COHORT_FILES[0])):
         raise ConfigError(
             f'{out}: holds {there[0]} and no result that it could be of; choose another --out, so '
             'that nothing of yours is replaced'
         )
+
+
+def _is_our_table(path: Path) -> bool:
+    try:
+        with path.open(encoding='utf-8') as stream:
+            return stream.readline().startswith('subject,anatomy,status,reason,score')
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -85,6 +85,8 @@ def test_a_table_of_somebody_elses_is_not_replaced(tmp_path):
     (tmp_path / 'summary.csv').write_text('mine')
     with pytest.raises(ConfigError, match=r'holds summary\.csv'):
         check_out(tmp_path)
+    write_cohort_files(tmp_path)  # our own, of which the results were removed
+    check_out(tmp_path)
 
 
 def test_the_cohorts_files_are_about_all_results(tmp_path):
