@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from massm.apis.checkpoints import check_fits, check_weights
-from massm.errors import CheckpointError, MassmError
+from massm.errors import CheckpointError, ConfigError, MassmError
 from massm.inference.model_card import model_card
 from massm.inference.population import population_of
 from massm.io.atomic import replacing, write_text
@@ -83,7 +83,9 @@ def export_model(
 
     Raises:
         CheckpointError, DatasetError: they do not fit, or the dataset is gone.
+        ConfigError: ``out`` holds something that is no model directory.
     """
+    _check_replaceable(out)
     stored = check_fits(config, str(checkpoint), trust_checkpoint)
     settings = _plain(config.model)
     model = MODELS.build(settings)
@@ -116,6 +118,15 @@ def export_model(
     write_text(out / 'config.json', json.dumps({'model': settings}, indent=1) + '\n')
     write_text(out / 'model_card.md', model_card(metadata))
     write_text(out / 'metadata.json', json.dumps(metadata, indent=1) + '\n')
+
+
+def _check_replaceable(out: Path) -> None:
+    """A model may replace another, and nothing else."""
+    if out.is_dir() and any(out.iterdir()) and not (out / 'model.safetensors').is_file():
+        raise ConfigError(
+            f'{out}: is there and no model directory; choose another --out, so that nothing of '
+            'yours is replaced'
+        )
 
 
 def read_model(folder: Path) -> ModelDirectory:

@@ -6,10 +6,12 @@ import json
 import numpy as np
 import pytest
 
+from massm.cli import run_command
 from massm.commands.infer import unique_names
 from massm.errors import ConfigError
 from massm.inference.cohort_files import write_cohort_files
 from massm.inference.earlier_results import check_out, check_replaceable
+from massm.inference.model_directory import export_model
 from massm.inference.result_files import write_result
 from massm.inference.results import InferenceResult, ShapeResult
 from massm.io.shapeworks import read_project
@@ -121,3 +123,14 @@ def test_no_two_images_share_a_folder(images, names):
     found = unique_names(images)
     assert len({name.casefold() for name in found}) == len(images)
     assert names is None or [n.split('_')[-1] for n in names] == [n.split('_')[-1] for n in found]
+
+
+def test_no_command_writes_over_what_another_made(tmp_path, capsys):
+    """A phantom's subjects are called as TotalSegmentator's are."""
+    (tmp_path / 's0001').mkdir()
+    (tmp_path / 's0001/ct.nii.gz').write_text('mine')
+    assert run_command('make_phantom', [str(tmp_path), '--subjects', '3']) == 1
+    assert 'no phantom cohort' in capsys.readouterr().err
+    with pytest.raises(ConfigError, match='no model directory'):
+        export_model(None, tmp_path / 'a.pth', tmp_path)
+    assert everything(tmp_path) == {'s0001/ct.nii.gz'}
