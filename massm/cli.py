@@ -38,8 +38,9 @@ def run_command(module: str, argv: Sequence[str] | None = None, program: str | N
     )
     command.add_arguments(parser)
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
-    args = parser.parse_args(argv)
+    args = argparse.Namespace(debug=False)
     try:
+        args = parser.parse_args(argv, args)
         return int(command.run(args) or 0)
     except KeyboardInterrupt:
         print('interrupted; finished files are whole, run again to go on', file=sys.stderr)

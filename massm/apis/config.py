@@ -1,12 +1,15 @@
 """Loading a config and handing its shared settings to the parts that need them."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from massm.apis.config_options import ConfigOptions, checked_options, merge
 from massm.errors import ConfigError
+from massm.io.names import check_name
 
 SHARED = ('anatomies', 'num_particles', 'spacing')
 
@@ -17,7 +20,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     An option names a hook by its type, ``custom_hooks.CVAEPretrainHook.steps=500``.
 
     Raises:
-        ConfigError: the file is missing, is not a config, lacks a shared setting or a named hook.
+        ConfigError: the file is missing, is not a config, lacks a shared setting or a named hook;
+            an option is unknown or of another kind than what it replaces.
     """
     if not Path(path).is_file():
         raise ConfigError(f'{path}: no such config; see configs/ for what there is')
@@ -28,7 +32,10 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     except (SyntaxError, OSError, KeyError, TypeError, NameError, AttributeError) as error:
         raise ConfigError(f'{path}: cannot be read ({type(error).__name__}: {error})') from error
     if options:
-        config.merge_from_dict(_hooks_by_index(config, options))
+        written = getattr(options, 'text', {})
+        options = ConfigOptions(_hooks_by_index(config, options))
+        options.text = _hooks_by_index(config, written)
+        merge(config, checked_options(config, options))
     return resolve(config, str(path))
 
 
@@ -51,15 +58,28 @@ def resolve(config: Config, name: str = 'config') -> Config:
     missing = [key for key in (*SHARED, 'data_root', 'model') if key not in config]
     if missing:
         raise ConfigError(f'{name}: sets no {", ".join(missing)}; see configs/_base_/datasets/')
-    names = list(config.anatomies)
-    if not names or len(set(names)) != len(names):
-        raise ConfigError(f'{name}: anatomies must be distinct names, got {names}')
+    _check_shared(config, name)
     shared = {key: config[key] for key in SHARED}
     config.model.update(shared, template_root=config.data_root)
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if config.get(loader):
             config[loader].dataset.update(shared, data_root=config.data_root)
     return config
+
+
+def _check_shared(config: Config, name: str) -> None:
+    names = config.anatomies
+    if isinstance(names, str) or not names or len(set(names)) != len(names):
+        raise ConfigError(f'{name}: anatomies must be distinct names in a list, got {names}')
+    for anatomy in names:
+        check_name(str(anatomy), f'{name}: anatomies', ConfigError)
+    spacing, count = config.spacing, config.num_particles
+    if not isinstance(spacing, int | float) or not 0 < spacing < math.inf:
+        raise ConfigError(f'{name}: spacing is in mm, a number above 0; got {spacing!r}')
+    if not isinstance(count, int) or count < 1:
+        raise ConfigError(f'{name}: num_particles must be a whole number above 0, got {count!r}')
+    if not isinstance(config.data_root, str | Path):
+        raise ConfigError(f"{name}: data_root must be a folder's name, got {config.data_root!r}")
 
 
 def _hook_index(config: Config, kind: str) -> int:

@@ -15,6 +15,7 @@ from rich.table import Table
 from massm.apis.checkpoints import check_fits, check_weights, find_checkpoint
 from massm.apis.test_report import draw_figures, write_page
 from massm.apis.train import make_writable, resolve_work_dir
+from massm.cohort.correspondences import check_built
 from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
@@ -104,6 +105,7 @@ def test(
     config.load_from = checkpoint or str(find_checkpoint(Path(config.work_dir)))
     make_writable(Path(config.work_dir))
     stored = check_fits(config, config.load_from, trust_checkpoint)
+    check_built(Path(config.data_root), config.anatomies)
     runner = Runner.from_cfg(config)
     check_subjects([runner.test_dataloader.dataset])
     check_weights(unwrapped(runner.model), stored, config.load_from)

@@ -13,7 +13,13 @@ from massm.visualization.heat_maps import draw_heat_maps
 
 
 def draw_figures(rows: list[Row], predictions: list[CasePrediction], folder: Path) -> None:
-    """Box plots of all errors; slices of the best and the worst case."""
+    """Box plots of all errors; slices of the best and the worst case. Those of an earlier test go,
+    as the page shows what lies in the folder."""
+    for figure in folder.glob('case_*_*.png'):
+        if figure.name.startswith(('case_best_', 'case_worst_')):
+            figure.unlink()
+    for name in ('rmse', 'surface', 'heat_maps'):
+        (folder / f'{name}.png').unlink(missing_ok=True)
     draw_box_plots(rows, folder)
     for label, case in _best_and_worst(rows, predictions).items():
         draw_case(case, folder / f'case_{label}_{case.id}.png')

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from massm.apis.checkpoints import check_fits, check_settings
+from massm.cohort.correspondences import check_built
 from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
@@ -56,6 +57,7 @@ def train(
         check_settings(config, config.load_from, trust_checkpoint)
     if amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
+    check_built(Path(config.data_root), config.anatomies)
     runner = Runner.from_cfg(config)
     if not resume:
         runner.register_hook(FineTuningHook())

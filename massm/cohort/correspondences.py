@@ -4,13 +4,14 @@ Only training shapes make the model; validation and test shapes are registered t
 fixed, so that no test shape ever shapes the model.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry
+from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
 from massm.cohort.shape_folder import RegisteredShape
 from massm.cohort.surface_cohort import ShapeSource, landmark_file
-from massm.errors import ShapeError
+from massm.errors import DatasetError, ShapeError
 
 
 def shapes_folder(manifest: Manifest, anatomy: str) -> Path:
@@ -30,16 +31,35 @@ def shape_sources(
         ShapeError: the training split has none.
     """
     sources = []
-    for subject in whole_subjects(manifest, anatomy):
+    whole = whole_subjects(manifest, anatomy)
+    # A column of a project written of them: said where it says anything.
+    has_splits = any(subject.split != 'train' for subject in whole)
+    for subject in whole:
+        groups = {'split': subject.split} if has_splits else {}
         mesh = manifest.path(str(subject.anatomies[anatomy].mesh))
         marks = landmark_file(landmarks and landmarks / anatomy, subject.id)
-        sources.append(ShapeSource(subject.id, mesh, subject.split == 'train', marks))
+        sources.append(ShapeSource(subject.id, mesh, subject.split == 'train', marks, groups))
     if not any(source.train for source in sources):
         raise ShapeError(
             f'{manifest.root}: no training subject has a whole {anatomy}; leave it out of '
             '--anatomies or add subjects'
         )
     return sources
+
+
+def check_built(root: Path, anatomies: Sequence[str]) -> None:
+    """Whether the dataset at ``root`` has correspondences of ``anatomies``.
+
+    Raises:
+        DatasetError: there is no dataset, or an anatomy's were not built since it was prepared.
+    """
+    manifest = load_manifest(root)
+    missing = [name for name in anatomies if name not in manifest.templates]
+    if missing:
+        raise DatasetError(
+            f'{manifest.root / "dataset.json"}: has no correspondences of {", ".join(missing)}; '
+            f'run massm pdm {root} (after each massm prepare that changed shapes)'
+        )
 
 
 def whole_subjects(

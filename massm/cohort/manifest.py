@@ -10,6 +10,7 @@ import numpy as np
 
 from massm.errors import DatasetError
 from massm.io.atomic import write_text
+from massm.io.names import check_name
 from massm.structures import AnatomyStatus
 
 # 2: what nobody annotated is unlabelled, no longer absent.
@@ -156,7 +157,12 @@ def load_manifest(root: Path) -> Manifest:
 
 
 def _check_paths(manifest: Manifest) -> None:
+    where = str(manifest.root / 'dataset.json')
+    for name in (*manifest.anatomies, *manifest.templates):
+        check_name(name, where, DatasetError)
     for subject in manifest.subjects:
+        for name in (subject.id, *subject.anatomies):
+            check_name(name, where, DatasetError)
         if subject.image is not None:
             manifest.path(subject.image)
         for entry in subject.anatomies.values():
@@ -189,4 +195,4 @@ def subject_from_json(row: dict[str, Any]) -> SubjectEntry:
         anatomies[name] = AnatomyEntry(**{**entry, 'status': AnatomyStatus(entry['status'])})
     if row['split'] not in SPLITS:
         raise ValueError(f'{row["id"]}: split {row["split"]!r} is none of {SPLITS}')
-    return SubjectEntry(row['id'], row['split'], row['image'], anatomies)
+    return SubjectEntry(str(row['id']), row['split'], row['image'], anatomies)

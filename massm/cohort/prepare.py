@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
+from massm.cohort.earlier_dataset import with_correspondences
 from massm.cohort.field_of_view import is_cut, juts_out, outside_scan
 from massm.cohort.manifest import (
     AnatomyEntry,
@@ -16,10 +17,12 @@ from massm.cohort.manifest import (
     subject_to_json,
 )
 from massm.cohort.resample import resample_mask
-from massm.cohort.working_volume import working_volume
-from massm.errors import DatasetError, ImageError, MassmError
+from massm.cohort.source_masks import LOST_SHARE, check_distinct, read_source_mask
+from massm.cohort.working_volume import check_memory, working_volume
+from massm.errors import DatasetError, MassmError
+from massm.io.images import read_scan
 from massm.io.meshes import write_mesh
-from massm.io.nifti import read_mask, read_volume, write_volume
+from massm.io.nifti import write_volume
 from massm.io.records import fingerprint, read_record, write_record
 from massm.shape.reconstruction import largest_component, mesh_from_mask, touches_edge
 from massm.structures import AnatomyStatus, Grid
@@ -74,8 +77,14 @@ def prepare_subjects(
     yield from Parallel(n_jobs=jobs, return_as='generator_unordered')(tasks)
 
 
-def write_manifest(out: Path, options: PrepareOptions, results: list[SubjectResult]) -> Manifest:
-    """Writes ``dataset.json`` from the subjects that could be used.
+def write_manifest(
+    out: Path,
+    options: PrepareOptions,
+    results: list[SubjectResult],
+    earlier: Manifest | None = None,
+) -> Manifest:
+    """Writes ``dataset.json`` from the subjects that could be used, with those correspondences of
+    the ``earlier`` dataset that still hold.
 
     Raises:
         DatasetError: none could.
@@ -84,6 +93,7 @@ def write_manifest(out: Path, options: PrepareOptions, results: list[SubjectResu
     if not entries:
         raise DatasetError(f'{out}: no subject could be prepared; the reasons are listed above')
     manifest = Manifest(out, options.spacing, options.anatomies, tuple(entries), open=options.open)
+    manifest = with_correspondences(manifest, earlier)
     manifest.save()
     return manifest
 
@@ -98,9 +108,11 @@ def prepare_subject(folder: Path, out: Path, options: PrepareOptions, split: str
         return replace(done, entry=entry, was_done=True)
     try:
         entry, remarks = _prepare(folder, out, options, split)
-    except (MassmError, OSError) as error:
+    except Exception as error:  # one subject never stops the others; what it was is told
         record.unlink(missing_ok=True)
-        return SubjectResult(folder.name, None, failure=str(error))
+        known = isinstance(error, MassmError | OSError)
+        reason = str(error) if known else f'{folder}: {type(error).__name__}: {error}'
+        return SubjectResult(folder.name, None, failure=' '.join(reason.split()))
     write_record(record, source, {'entry': subject_to_json(entry), 'remarks': remarks})
     return SubjectResult(folder.name, entry, tuple(remarks))
 
@@ -108,35 +120,43 @@ def prepare_subject(folder: Path, out: Path, options: PrepareOptions, split: str
 def _prepare(
     folder: Path, out: Path, options: PrepareOptions, split: str
 ) -> tuple[SubjectEntry, list[str]]:
-    ct, grid = read_volume(folder / 'ct.nii.gz')
+    source = read_scan(folder / 'ct.nii.gz')
+    grid = source.grid
     image = f'images/{folder.name}.nii'
-    hu, working = working_volume(ct, grid, options.spacing)
+    check_memory(folder.name, grid.working(options.spacing))
+    hu, working = working_volume(source.volume, grid, options.spacing)
     hu = np.clip(np.round(hu), -1024, 3071).astype(np.int16)
     write_volume(out / image, hu, working)
     scan = Scan(folder.name, grid, working, outside_scan(hu, options.spacing))
-    remarks: list[str] = []
-    anatomies = {}
+    remarks = [f'{folder.name}: {warning}' for warning in source.warnings]
+    anatomies: dict[str, AnatomyEntry] = {}
+    masks: dict[str, str] = {}
     for name in options.anatomies:
         mask_path = folder / 'segmentations' / f'{name}.nii.gz'
-        anatomies[name], remark = _prepare_anatomy(mask_path, name, scan, out, options)
+        anatomies[name], remark = _prepare_anatomy(mask_path, name, scan, out, options, masks)
         remarks += remark
     return SubjectEntry(folder.name, split, image, anatomies), remarks
 
 
 def _prepare_anatomy(
-    path: Path, name: str, scan: Scan, out: Path, options: PrepareOptions
+    path: Path,
+    name: str,
+    scan: Scan,
+    out: Path,
+    options: PrepareOptions,
+    masks: dict[str, str],
 ) -> tuple[AnatomyEntry, list[str]]:
     subject, working = scan.subject, scan.working
     if not path.exists():
         return AnatomyEntry(options.missing), []
-    mask = _read_mask(path, scan.grid)
+    mask = read_source_mask(path, scan.grid)
     if not mask.any():
         return AnatomyEntry(AnatomyStatus.EMPTY), []
+    check_distinct(masks, name, fingerprint(np.packbits(mask).tobytes()), path)
     kept, dropped = largest_component(mask)
-    remarks = (
-        [f'{subject}/{name}: {dropped} voxels off the largest part left out'] if dropped else []
-    )
-    small, left = _on_working_grid(kept, scan)
+    in_parts = dropped > LOST_SHARE * np.count_nonzero(mask)
+    remarks = _off_the_largest(f'{subject}/{name}', mask, dropped, in_parts)
+    small, left = _on_working_grid(mask if in_parts else kept, scan)
     if not small.any():
         remarks.append(
             f'{subject}/{name}: vanishes at {working.spacing[0]:g} mm or lies outside the body, '
@@ -146,7 +166,7 @@ def _prepare_anatomy(
     mask_file = f'masks/{name}/{subject}.nii.gz'
     write_volume(out / mask_file, small.astype(np.uint8), working)
     truncated = AnatomyEntry(AnatomyStatus.TRUNCATED, mask=mask_file)
-    if name in options.open or touches_edge(kept) or is_cut(small, scan.outside):
+    if in_parts or name in options.open or touches_edge(kept) or is_cut(small, scan.outside):
         return truncated, remarks
     mesh = mesh_from_mask(kept, scan.grid)
     if left or juts_out(mesh.vertices, working):
@@ -166,20 +186,16 @@ def _on_working_grid(mask: np.ndarray, scan: Scan) -> tuple[np.ndarray, int]:
     return small, int(wide.sum()) - int(small.sum())
 
 
-def _read_mask(path: Path, grid: Grid) -> np.ndarray:
-    """The mask at ``path``, on the CT's grid.
-
-    Raises:
-        ImageError: it cannot be read or lies on another grid.
-    """
-    mask, mask_grid = read_mask(path)
-    if not mask_grid.is_close(grid, tolerance_mm=0.25 * float(grid.spacing.min())):
-        raise ImageError(
-            f'{path}: the mask is {mask.shape} with origin {mask_grid.affine[:3, 3].round(2)} but '
-            f'the CT is {grid.shape} with origin {grid.affine[:3, 3].round(2)}; resample the mask '
-            'onto the CT'
-        )
-    return mask
+def _off_the_largest(name: str, mask: np.ndarray, dropped: int, in_parts: bool) -> list[str]:
+    if not dropped:
+        return []
+    share = 100 * dropped / np.count_nonzero(mask)
+    if in_parts:
+        return [
+            f'{name}: {share:.0f} % of the mask ({dropped} voxels) lie off its largest part, taken '
+            'as truncated: no shape; give the anatomy alone and whole'
+        ]
+    return [f'{name}: {dropped} voxels off the largest part left out ({share:.2g} %)']
 
 
 def _source_fingerprint(folder: Path, options: PrepareOptions) -> str:

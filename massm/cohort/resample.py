@@ -6,6 +6,8 @@ from scipy.ndimage import affine_transform, gaussian_filter
 from massm.structures import Grid
 
 AIR_HU = -1024.0
+# Of a voxel along each axis, unlike each other so that no two ties meet.
+BESIDE = (1e-3, 1.3e-3, 1.7e-3)
 
 
 def resample(volume: np.ndarray, grid: Grid, target: Grid, outside: float = AIR_HU) -> np.ndarray:
@@ -40,5 +42,12 @@ def resample(volume: np.ndarray, grid: Grid, target: Grid, outside: float = AIR_
 
 
 def resample_mask(mask: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
-    """A mask on another grid: set where at least half of the neighbourhood is."""
-    return resample(mask.astype(np.float32), grid, target, outside=0.0) >= 0.5
+    """A mask on another grid: set where half of the neighbourhood is.
+
+    Looked at a hair beside the voxels' centres: on a grid that lies half a voxel off, every voxel
+    of the border is set by exactly half, and one side's must count and the other's not.
+    """
+    beside = np.array(target.affine)
+    beside[:3, 3] = target.to_patient(np.array(BESIDE))
+    nudged = Grid(target.shape, beside)
+    return resample(mask.astype(np.float32), grid, nudged, outside=0.0) >= 0.5

@@ -5,12 +5,14 @@ Particles are copied as they are, byte for byte; matrices and groups live on in 
 """
 
 import shutil
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from massm.cohort.correspondences import enter_shapes, shapes_folder
+from massm.cohort.gone_shapes import remove_gone, shapes_of
 from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
 from massm.cohort.shape_folder import (
     RegisteredShape,
@@ -19,10 +21,12 @@ from massm.cohort.shape_folder import (
     write_template_shape,
 )
 from massm.cohort.shape_summary import write_summary
+from massm.cohort.shapeworks_subject import ProjectShape, check_shape
 from massm.cohort.surface_cohort import ShapeSource
 from massm.errors import DatasetError, ShapeError
 from massm.io.atomic import replacing
 from massm.io.meshes import read_mesh, write_mesh
+from massm.io.names import check_name
 from massm.io.particles import read_particles, write_particles
 from massm.io.shapeworks import (
     Project,
@@ -31,13 +35,9 @@ from massm.io.shapeworks import (
     read_project,
     write_project,
 )
-from massm.shape.alignment import rigid_fit
 from massm.shape.quality import measure
 from massm.shape.surface_warp import SurfaceWarp
-from massm.structures import AnatomyStatus, Mesh, RigidTransform
-
-# ShapeWorks writes matrices with six decimals: a hundredth of a millimetre in a patient.
-AGREEMENT_MM = 0.05
+from massm.structures import AnatomyStatus, Mesh
 
 
 def import_project(path: Path, root: Path, anatomies: list[str], spacing: float) -> list[str]:
@@ -54,23 +54,47 @@ def import_project(path: Path, root: Path, anatomies: list[str], spacing: float)
         ShapeError, DatasetError: the project or the dataset cannot be used.
     """
     project = read_project(path)
-    if len(anatomies) != len(project.domains):
+    for anatomy in anatomies:
+        check_name(anatomy, '--anatomy', ShapeError)
+    if len(anatomies) != len(project.domains) or len(set(anatomies)) != len(anatomies):
         raise ShapeError(
             f'{path}: has {len(project.domains)} domains ({", ".join(project.domains)}); give '
-            'each a name with --anatomy, in this order'
+            'each a name of its own with --anatomy, in this order'
         )
-    names = [subject.name for subject in project.subjects]
+    _check_subjects(project)
+    exists = (root / 'dataset.json').is_file()
+    manifest = load_manifest(root) if exists else Manifest(root, spacing, (), ())
+    remarks = _columns(project)
+    # All is read before anything is written.
+    shapes = [_domain_shapes(project, domain, manifest, remarks) for domain in project.domains]
+    for anatomy, found in zip(anatomies, shapes, strict=True):
+        manifest = _import_domain(project, found, anatomy, manifest, remarks)
+    manifest.save()
+    return remarks
+
+
+def _check_subjects(project: Project) -> None:
+    """Refuses names that two subjects share or that cannot be a file's."""
+    names = [subject.name for subject in project.included]
+    if not names:
+        raise ShapeError(f'{project.path}: every subject is excluded; include some in ShapeWorks')
+    for name in names:
+        check_name(name, str(project.path), ShapeError)
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise ShapeError(f'{path}: several subjects are called {doubled[0]}; rename them')
-    if (root / 'dataset.json').is_file():
-        manifest = load_manifest(root)
-    else:
-        manifest = Manifest(root, spacing, (), ())
-    remarks: list[str] = []
-    for domain, anatomy in zip(project.domains, anatomies, strict=True):
-        manifest = _import_domain(project, domain, anatomy, manifest, remarks)
-    manifest.save()
+        raise ShapeError(f'{project.path}: several subjects are called {doubled[0]}; rename them')
+
+
+def _columns(project: Project) -> list[str]:
+    """What the project says and is not taken over as it is."""
+    remarks = []
+    excluded = [subject.name for subject in project.subjects if subject.excluded]
+    if excluded:
+        remarks.append(f'excluded in the project, left out: {", ".join(excluded)}')
+    if any(subject.fixed for subject in project.included):
+        remarks.append('shapes that are not fixed were laid on a fixed model: taken as test')
+    if project.unread:
+        remarks.append(f'columns not taken over: {", ".join(project.unread)}')
     return remarks
 
 
@@ -84,7 +108,7 @@ def export_project(root: Path, anatomies: list[str], path: Path) -> None:
     manifest = load_manifest(root)
     rows: dict[str, ProjectSubject] = {}
     for anatomy in anatomies:
-        folder = shapes_folder(manifest, anatomy)
+        folder = shapes_folder(manifest, check_name(anatomy, '--anatomy', DatasetError))
         if not (folder / 'project.swproj').is_file():
             raise DatasetError(
                 f'{folder}: holds no particles; run tools/build_pdm.py {root}, or choose from '
@@ -92,11 +116,13 @@ def export_project(root: Path, anatomies: list[str], path: Path) -> None:
             )
         source = read_project(folder / 'project.swproj')
         for subject in source.subjects:
+            check_name(subject.name, str(source.path), ShapeError)
             domain = next(iter(subject.domains.values()))
             copied = _copy_domain(source, subject.name, domain, anatomy, path.parent)
             earlier = rows.get(subject.name)
             domains = {**(earlier.domains if earlier else {}), anatomy: copied}
-            rows[subject.name] = ProjectSubject(subject.name, domains, subject.groups)
+            groups = {**(earlier.groups if earlier else {}), **subject.groups}
+            rows[subject.name] = ProjectSubject(subject.name, domains, groups)
     write_project(path, list(rows.values()))
 
 
@@ -115,68 +141,71 @@ def _copy_domain(
     return replace(domain, shape=copies.get('groomed'), **copies)
 
 
+def _domain_shapes(
+    project: Project, domain: str, manifest: Manifest, remarks: list[str]
+) -> dict[str, tuple[ProjectShape, str]]:
+    """Every shape of a domain, checked, with its split: the dataset's own where it has the
+    subject.
+
+    Raises:
+        ShapeError: none, none for training, or one that cannot be used.
+    """
+    known = {subject.id: subject.split for subject in manifest.subjects}
+    found = {}
+    for subject in project.included:
+        if domain not in subject.domains:
+            continue
+        named = project.split_of(subject)
+        split = known.get(subject.name, named)
+        if split != named and 'split' in subject.groups:
+            remarks.append(
+                f'{subject.name}: {named} in the project, stays {split} as in dataset.json'
+            )
+        found[subject.name] = check_shape(project, subject, domain), split
+    if not any(split == 'train' for _, split in found.values()):
+        raise ShapeError(f'{project.path}: domain {domain} has no training shape; include some')
+    return found
+
+
 def _import_domain(
-    project: Project, domain: str, anatomy: str, manifest: Manifest, remarks: list[str]
+    project: Project,
+    shapes: dict[str, tuple[ProjectShape, str]],
+    anatomy: str,
+    manifest: Manifest,
+    remarks: list[str],
 ) -> Manifest:
+    """Writes a domain's shapes into the dataset; the manifest with them."""
     folder = shapes_folder(manifest, anatomy)
-    found: dict[str, tuple[ProjectSubject, RigidTransform]] = {}
-    for subject in project.subjects:
-        if domain in subject.domains:
-            motion = _import_subject(project, subject, domain, folder, remarks)
-            found[subject.name] = subject, motion
-    template, warp, mean = _mean_template(folder, list(found))
+    earlier = shapes_of(folder)
+    for name, (shape, _) in shapes.items():
+        _write_shape(folder, name, shape)
+    remarks += [shape.remark for shape, _ in shapes.values() if shape.remark is not None]
+    train = [name for name, (_, split) in shapes.items() if split == 'train']
+    template, warp, mean = _mean_template(folder, train)
     results, matrices = [], {}
-    for name, (subject, motion) in found.items():
+    for name, (shape, split) in shapes.items():
+        posed = shape.mesh()
+        posed = posed.with_vertices(shape.motion.apply(posed.vertices))
+        quality = measure(shape.world(), posed, template, warp, mean)
         mesh_file = folder / 'meshes' / f'{name}.ply'
-        posed = read_mesh(mesh_file)
-        posed = posed.with_vertices(motion.apply(posed.vertices))
-        world = read_particles(particle_file(folder, 'world', name))
-        quality = measure(world, posed, template, warp, mean)
-        source = ShapeSource(name, mesh_file, groups=subject.groups)
-        results.append(RegisteredShape(source, motion, quality))
-        matrices[name] = subject.domains[domain].alignment, subject.domains[domain].procrustes
+        source = ShapeSource(name, mesh_file, split == 'train', groups=shape.subject.groups)
+        results.append(RegisteredShape(source, shape.motion, quality))
+        matrices[name] = shape.domain.alignment, shape.domain.procrustes
     write_summary(folder, anatomy, results, matrices=matrices)
-    return enter_shapes(_with_anatomy(manifest, anatomy, list(found)), {anatomy: results})
+    gone = remove_gone(folder, earlier, results)
+    if gone:
+        remarks.append(f'{anatomy}: removed, no longer in the project: {", ".join(gone)}')
+    splits = {name: split for name, (_, split) in shapes.items()}
+    return enter_shapes(_with_anatomy(manifest, anatomy, splits), {anatomy: results})
 
 
-def _import_subject(
-    project: Project, subject: ProjectSubject, domain: str, folder: Path, remarks: list[str]
-) -> RigidTransform:
-    """Copies one subject's mesh and particles; its local-to-world motion."""
-    entry = subject.domains[domain]
-    missing = [k for k in ('mesh', 'local', 'world') if getattr(entry, k) is None]
-    if missing:
-        raise ShapeError(
-            f'{project.path}: {subject.name} has no {missing[0]} file; groom and optimise the '
-            'project in ShapeWorks first'
-        )
-    local_file, world_file = project.file(str(entry.local)), project.file(str(entry.world))
-    local = read_particles(local_file)
-    world = read_particles(world_file, len(local))
-    write_mesh(folder / 'meshes' / f'{subject.name}.ply', read_mesh(project.file(str(entry.mesh))))
-    _copy(local_file, particle_file(folder, 'local', subject.name))
-    matrix = entry.local_to_world
-    off = np.abs(local @ matrix[:3, :3].T + matrix[:3, 3] - world).max()
-    if off < AGREEMENT_MM and (clean := _orthonormal(matrix)) is not None:
-        _copy(world_file, particle_file(folder, 'world', subject.name))
-        return RigidTransform(clean)
-    motion = rigid_fit(local, world)
-    write_particles(particle_file(folder, 'world', subject.name), motion.apply(local))
-    remarks.append(
-        f'{subject.name}: world particles are not its local ones moved rigidly by the '
-        f"project's matrices (scaled?); taken as the nearest rigid motion"
-    )
-    return motion
-
-
-def _orthonormal(matrix: np.ndarray) -> np.ndarray | None:
-    """``matrix`` with its rotation's rounding taken out; ``None`` where it is no rotation."""
-    u, scales, vh = np.linalg.svd(matrix[:3, :3])
-    if np.abs(scales - 1).max() > 1e-3 or np.linalg.det(u @ vh) < 0:
-        return None
-    clean = matrix.copy()
-    clean[:3, :3] = u @ vh
-    return clean
+def _write_shape(folder: Path, name: str, shape: ProjectShape) -> None:
+    write_mesh(folder / 'meshes' / f'{name}.ply', shape.mesh())
+    _copy(shape.local_file, particle_file(folder, 'local', name))
+    if shape.remark is None:
+        _copy(shape.world_file, particle_file(folder, 'world', name))
+    else:
+        write_particles(particle_file(folder, 'world', name), shape.world())
 
 
 def _mean_template(folder: Path, subjects: list[str]) -> tuple[Mesh, SurfaceWarp, np.ndarray]:
@@ -193,17 +222,27 @@ def _mean_template(folder: Path, subjects: list[str]) -> tuple[Mesh, SurfaceWarp
     return template, warp, mean
 
 
-def _with_anatomy(manifest: Manifest, anatomy: str, names: list[str]) -> Manifest:
-    """The manifest with a whole ``anatomy``, without particles yet, in the subjects ``names``."""
-    subjects = {s.id: s for s in manifest.subjects}
-    for name in names:
-        subject = subjects.get(name) or SubjectEntry(name, 'train', None)
+def _with_anatomy(manifest: Manifest, anatomy: str, splits: dict[str, str]) -> Manifest:
+    """The manifest with a whole ``anatomy``, without particles yet, in the subjects that ``splits``
+    names, and in no other that had nothing but an imported shape of it."""
+    subjects = {s.id: _without_imported(s, anatomy, splits) for s in manifest.subjects}
+    for name, split in splits.items():
+        subject = subjects.get(name) or SubjectEntry(name, split, None)
         old = subject.anatomies.get(anatomy)
         mesh = f'shapes/{anatomy}/meshes/{name}.ply'
         entry = AnatomyEntry(AnatomyStatus.OK, mask=old.mask if old else None, mesh=mesh)
         subjects[name] = replace(subject, anatomies={**subject.anatomies, anatomy: entry})
     anatomies = tuple(dict.fromkeys((*manifest.anatomies, anatomy)))
-    return replace(manifest.with_subjects(list(subjects.values())), anatomies=anatomies)
+    kept = [s for s in subjects.values() if s.image is not None or s.anatomies]
+    return replace(manifest.with_subjects(kept), anatomies=anatomies)
+
+
+def _without_imported(subject: SubjectEntry, anatomy: str, names: Collection[str]) -> SubjectEntry:
+    entry = subject.anatomies.get(anatomy)
+    if subject.id in names or entry is None or entry.mask is not None:
+        return subject
+    others = {name: e for name, e in subject.anatomies.items() if name != anatomy}
+    return replace(subject, anatomies=others)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,12 +1,14 @@
 """What a source folder in the TotalSegmentator layout holds: subjects, anatomies, splits."""
 
-import csv
+import hashlib
 from pathlib import Path
-
-import numpy as np
 
 from massm.cohort.manifest import SPLITS
 from massm.errors import DatasetError
+from massm.io.tables import read_table
+
+# Of the subjects without a table, each for validation and for testing.
+HELD_SHARE = 0.15
 
 
 def find_subjects(source: Path) -> list[Path]:
@@ -48,25 +50,30 @@ def check_anatomies(folders: list[Path], anatomies: tuple[str, ...]) -> None:
 
 
 def read_splits(source: Path, ids: list[str], seed: int) -> dict[str, str]:
-    """The split of each id: from ``meta.csv`` where there is one, else a seeded shuffle into
-    70 % train, 15 % val, 15 % test.
+    """The split of each id: from ``meta.csv`` where there is one, else about 70 % train, 15 % val,
+    15 % test by a hash of ``seed`` and the id, so that no subject moves when others come or go.
 
     Raises:
-        DatasetError: ``meta.csv`` lacks a column, a subject, or names another split.
+        DatasetError: ``meta.csv`` cannot be read, lacks a column or a subject, or names another
+            split or two for one subject.
     """
     meta = source / 'meta.csv'
     if not meta.is_file():
-        order = np.random.default_rng(seed).permutation(len(ids))
-        held = round(0.15 * len(ids))
-        names = ['test'] * held + ['val'] * held + ['train'] * (len(ids) - 2 * held)
-        return {ids[i]: split for i, split in zip(order, names, strict=True)}
-    text = meta.read_text(encoding='utf-8-sig')
-    rows = list(
-        csv.DictReader(text.splitlines(), delimiter=';' if ';' in text.splitlines()[0] else ',')
-    )
-    if not rows or not {'image_id', 'split'} <= set(rows[0]):
-        raise DatasetError(f'{meta}: needs the columns image_id and split')
-    splits = {row['image_id']: row['split'] for row in rows}
+        splits = {subject: _split_by_hash(subject, seed) for subject in ids}
+        # So few subjects that chance left none to learn from: all are.
+        return splits if 'train' in splits.values() else dict.fromkeys(ids, 'train')
+    rows = read_table(meta, DatasetError)
+    if not {'image_id', 'split'} <= set(rows[0]):
+        raise DatasetError(
+            f'{meta}: needs the columns image_id and split; it has {", ".join(rows[0])}'
+        )
+    splits = {}
+    for row in rows:
+        if splits.setdefault(row['image_id'], row['split']) != row['split']:
+            raise DatasetError(
+                f'{meta}: subject {row["image_id"]} is in {splits[row["image_id"]]} and in '
+                f'{row["split"]}; keep one row'
+            )
     for subject in ids:
         if splits.get(subject) not in SPLITS:
             raise DatasetError(
@@ -74,3 +81,11 @@ def read_splits(source: Path, ids: list[str], seed: int) -> dict[str, str]:
                 f'{", ".join(SPLITS)}'
             )
     return splits
+
+
+def _split_by_hash(subject: str, seed: int) -> str:
+    digest = hashlib.sha256(f'{seed}:{subject}'.encode()).digest()
+    place = int.from_bytes(digest[:8], 'big') / 2**64
+    if place < HELD_SHARE:
+        return 'test'
+    return 'val' if place < 2 * HELD_SHARE else 'train'

@@ -16,6 +16,7 @@ from massm.shape.medoid import middle_by_volume
 from massm.shape.population import TaskRunner
 from massm.shape.pose import PoseReference, mirror_ratio
 from massm.shape.repair import repair_surface
+from massm.shape.surface import surface_distance
 from massm.structures import Mesh
 
 # Counted up when reading or mending changes, so that surfaces kept from before are not used.
@@ -23,6 +24,8 @@ MENDING_VERSION = 1
 # Beyond so many times the usual size, or under its inverse, a surface is something else.
 SIZE_RANGE = 5.0
 SMALLEST_MM = 1.0
+# A landmark may lie off its surface by this share of the usual size (the root of the area).
+LANDMARK_SHARE = 0.05
 # A surface whose mirror image deforms this much more easily is one. True left atria and spleens lie
 # between 1.02 and 2.5.
 MIRRORED = 0.85
@@ -46,6 +49,25 @@ def landmark_file(folder: Path | None, name: str) -> Path | None:
     return file if file is not None and file.is_file() else None
 
 
+def landmark_use(folder: Path, sources: list[ShapeSource]) -> str:
+    """How many of the landmark files in ``folder`` are anybody's, in words.
+
+    Raises:
+        ShapeError: none is.
+    """
+    files = {file.resolve() for file in folder.glob('*.particles')}
+    used = {s.landmarks.resolve() for s in sources if s.landmarks is not None}
+    others = sorted(file.name for file in files - used)
+    if not used:
+        found = f'it holds {", ".join(others[:3])}' if others else 'it holds no .particles file'
+        raise ShapeError(
+            f'{folder}: has landmarks of none of the {len(sources)} shapes; expected '
+            f'{sources[0].id}.particles and so on, {found}'
+        )
+    rest = f'; not used: {", ".join(others[:3])}{", ..." if len(others) > 3 else ""}'
+    return f'landmarks of {len(used)} of {len(sources)} shapes' + (rest if others else '')
+
+
 @dataclass(frozen=True, eq=False)
 class Surface:
     """A shape read and mended, with the fingerprint of its files."""
@@ -55,6 +77,13 @@ class Surface:
     landmarks: np.ndarray | None
     remarks: tuple[str, ...]
     digest: str
+
+    @property
+    def landmark_distance(self) -> float:
+        """Of the landmark furthest from the surface, mm; 0 without landmarks."""
+        if self.landmarks is None or not len(self.landmarks):
+            return 0.0
+        return float(surface_distance(self.landmarks, self.mesh).max())
 
 
 @dataclass(frozen=True)
@@ -75,7 +104,7 @@ def read_cohort(
         usual_area: mm², of a model the shapes are to join; else the median of their own.
 
     Raises:
-        ShapeError: none can be used.
+        ShapeError: none can be used, or landmarks lie off their surface.
     """
     found = run('surfaces', _read, [(source, mended) for source in sources])
     surfaces = [f for f in found if isinstance(f, Surface)]
@@ -90,6 +119,7 @@ def read_cohort(
             f'{surfaces[0].source.mesh}: the surfaces are {usual:.2g} mm in size; are they in '
             'metres? Bring them to mm'
         )
+    _check_landmarks(surfaces, usual)
     fitting = []
     for surface in surfaces:
         ratio = float(np.sqrt(areas[surface.source.id]) / usual)
@@ -98,6 +128,18 @@ def read_cohort(
         else:
             left_out.append(LeftOut(surface.source, _wrong_size(surface, ratio)))
     return fitting, left_out
+
+
+def _check_landmarks(surfaces: list[Surface], usual: float) -> None:
+    """Refuses landmarks that lie off their surface: such are of another frame or subject, and those
+    that happen to lie near are no better."""
+    far = max(surfaces, key=lambda s: s.landmark_distance)
+    if (distance := far.landmark_distance) > LANDMARK_SHARE * usual:
+        raise ShapeError(
+            f'{far.source.landmarks}: a landmark lies {distance:.1f} mm off the surface '
+            f'{far.source.mesh.name}; landmarks are in the frame of the meshes (a file in LPS has '
+            'the signs of x and y changed)'
+        )
 
 
 def find_mirrored(surfaces: list[Surface], run: TaskRunner) -> list[Surface]:

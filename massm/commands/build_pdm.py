@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from massm.commands.options import check_jobs
 from massm.errors import ConfigError, ShapeError
 from massm.shape.population_settings import PopulationSettings
 
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
+    check_jobs(args.jobs)
     if args.particles < 16:
         raise ConfigError(f'--particles must be at least 16, got {args.particles}')
     if not np.isfinite(args.correspondence_weight) or args.correspondence_weight < 0:
@@ -85,6 +87,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError('give either a dataset or --meshes DIR --out DIR')
     if args.meshes is not None and args.out is None:
         raise ConfigError('--meshes needs --out DIR for the results')
+    if args.meshes is not None:
+        _check_folders(args)
     if args.meshes is None and (args.fixed or args.out or args.same_axes):
         raise ConfigError(
             '--out, --fixed and --same-axes go with --meshes; a dataset adds its validation and '
@@ -92,6 +96,21 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.landmarks is not None and not args.landmarks.is_dir():
         raise ConfigError(f'{args.landmarks}: no such folder of landmarks; check the path')
+
+
+def _check_folders(args: argparse.Namespace) -> None:
+    """Results beside surfaces would be taken for surfaces, or for the fixed model."""
+    from massm.io.meshes import SUFFIXES
+
+    out, meshes = args.out.resolve(), args.meshes.resolve()
+    if args.fixed is not None and args.fixed.resolve() == out:
+        raise ConfigError(f'--out {args.out}: is the fixed model itself; choose another folder')
+    own = {'.ply'} >= {f.suffix.lower() for f in meshes.glob('*') if f.suffix.lower() in SUFFIXES}
+    if meshes == out or (meshes == out / 'meshes' and not own):
+        raise ConfigError(
+            f'--out {args.out}: results would lie among the surfaces and be taken for some; choose '
+            'another folder'
+        )
 
 
 def _settings(args: argparse.Namespace, any_pose: bool) -> PopulationSettings:
@@ -104,12 +123,21 @@ def _build_dataset(
     from massm.cohort.correspondences import enter_shapes, shape_sources, shapes_folder
     from massm.cohort.manifest import load_manifest
     from massm.cohort.shape_folder import register_shapes
+    from massm.cohort.surface_cohort import landmark_use
 
     manifest = load_manifest(args.dataset)
+    anatomies = manifest.with_shapes(args.anatomies)
+    if args.landmarks and not any((args.landmarks / name).is_dir() for name in anatomies):
+        raise ShapeError(
+            f'{args.landmarks}: has no folder of any anatomy; expected '
+            f'{anatomies[0]}/ID.particles and so on'
+        )
     results = {}
-    for name in manifest.with_shapes(args.anatomies):
+    for name in anatomies:
         try:
             sources = shape_sources(manifest, name, args.landmarks)
+            if args.landmarks is not None and (args.landmarks / name).is_dir():
+                notes.append(f'{name}: {landmark_use(args.landmarks / name, sources)}')
             folder = shapes_folder(manifest, name)
             results[name] = register_shapes(folder, sources, _settings(args, False), tasks)
         except ShapeError as error:
@@ -124,8 +152,11 @@ def _build_folder(
     args: argparse.Namespace, tasks: 'TaskRunner', table: Table, notes: list[str]
 ) -> None:
     from massm.cohort.shape_folder import load_model, register_shapes
+    from massm.cohort.surface_cohort import landmark_use
 
     sources = _mesh_sources(args.meshes, args.landmarks, train=args.fixed is None)
+    if args.landmarks is not None:
+        notes.append(landmark_use(args.landmarks, sources))
     fixed = None if args.fixed is None else load_model(args.fixed)
     settings = _settings(args, not args.same_axes)
     results = register_shapes(args.out, sources, settings, tasks, fixed)
@@ -164,11 +195,16 @@ def _summarise(
     notes: list[str],
     fixed_pdm: Path | None = None,
 ) -> None:
+    from massm.cohort.gone_shapes import remove_gone, shapes_of
     from massm.cohort.shape_summary import write_summary
     from massm.visualization.shape_quality import QUALITY_PICTURE, draw_quality
 
-    known = _content(folder / 'stats.json')
+    known, earlier = _content(folder / 'stats.json'), shapes_of(folder)
     stats = write_summary(folder, anatomy, results, fixed_pdm)
+    notes += [
+        f'removed: {anatomy}/{name}: of an earlier run and no longer a shape of this model'
+        for name in remove_gone(folder, earlier, results)
+    ]
     # The picture shows what the statistics sum up: it is drawn again when they change.
     if known != _content(folder / 'stats.json') or not (folder / QUALITY_PICTURE).is_file():
         draw_quality(folder, stats)

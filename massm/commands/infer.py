@@ -6,12 +6,14 @@ Examples:
   massm infer --model work_dirs/run/best.pth --config CONFIG ct.nii.gz --out out/
 
 Inputs: NIfTI, NRRD, MetaImage, a folder or zip of one DICOM series, or a folder of images. Each
-gets a folder in OUT with `result.json`; `summary.csv` and `project.swproj` are about all of them.
+gets a folder in OUT with `result.json`; `summary.csv` and `project.swproj` are about all results in
+OUT, those of earlier runs too. Nothing but results of earlier runs is ever replaced.
 An image that cannot be used is told and left out; the exit code is then 1.
 """
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -20,9 +22,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from massm.commands.options import add_config_options, add_trust
+from massm.commands.options import add_config_options, add_trust, check_device, check_jobs
 from massm.commands.progress import track
 from massm.errors import ConfigError, MassmError
+from massm.inference.earlier_results import COHORT_FILES, check_out, check_replaceable
 from massm.inference.result_formats import DEFAULT_FORMATS, FORMATS
 
 if TYPE_CHECKING:
@@ -60,10 +63,12 @@ def run(args: argparse.Namespace) -> int:
     from massm.apis.train import make_writable
     from massm.inference.cohort_files import write_cohort_files
 
+    _check(args)
     inferencer = _inferencer(args)
     images = inferencer.list_images(list(args.inputs))
     names = unique_names(images)
     make_writable(args.out)
+    check_out(args.out)
     done = []
     results = finished(inferencer, images, names, args)
     if len(images) > 1:
@@ -76,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             _show(result, f'{name} ({names.index(name) + 1} of {len(images)})')
     if done:
-        write_cohort_files(args.out, done)
+        write_cohort_files(args.out, set(names) - set(done))
     if args.json:
         folders = {name: str(args.out / name / 'result.json') for name in done}
         print(json.dumps({'images': len(images), 'results': folders}, indent=1))
@@ -85,24 +90,33 @@ def run(args: argparse.Namespace) -> int:
     return int(len(done) < len(images))
 
 
+def _check(args: argparse.Namespace) -> None:
+    check_jobs(args.jobs)
+    check_device(args.device)
+    if args.score_threshold is not None and not 0 <= args.score_threshold <= 1:
+        raise ConfigError(f'--score-threshold is 0 to 1, got {args.score_threshold:g}')
+
+
 def finished(
     inferencer: 'MASSMInferencer', images: list, names: list[str], args: argparse.Namespace
 ) -> Iterator[tuple[str, 'InferenceResult | Exception']]:
     """Each image's result once it is on disk, or why there is none. ``--jobs`` results are written
     while the network goes on; no more are kept."""
     waiting: deque[tuple[str, Future]] = deque()
-    with ThreadPoolExecutor(args.jobs) as pool:
+    jobs = (os.cpu_count() or 1) if args.jobs < 0 else args.jobs
+    with ThreadPoolExecutor(jobs) as pool:
         for image, name in zip(images, names, strict=True):
             try:
+                check_replaceable(args.out / name)
                 result = inferencer(image)[0]
-            except (MassmError, OSError) as error:
-                yield name, error
+            except Exception as error:  # one image never stops the others; what it was is told
+                yield name, _told(image, error, args)
                 continue
             waiting.append((name, pool.submit(_write, args, name, result)))
-            if len(waiting) > args.jobs:
-                yield _outcome(*waiting.popleft())
+            if len(waiting) > jobs:
+                yield _outcome(*waiting.popleft(), args)
         while waiting:
-            yield _outcome(*waiting.popleft())
+            yield _outcome(*waiting.popleft(), args)
 
 
 def _write(args: argparse.Namespace, name: str, result: 'InferenceResult') -> 'InferenceResult':
@@ -116,11 +130,23 @@ def _write(args: argparse.Namespace, name: str, result: 'InferenceResult') -> 'I
     return replace(result, volume=None)
 
 
-def _outcome(name: str, written: Future) -> tuple[str, 'InferenceResult | Exception']:
+def _outcome(
+    name: str, written: Future, args: argparse.Namespace
+) -> tuple[str, 'InferenceResult | Exception']:
     try:
         return name, written.result()
-    except (MassmError, OSError) as error:
-        return name, error
+    except Exception as error:
+        return name, _told(name, error, args)
+
+
+def _told(image: object, error: Exception, args: argparse.Namespace) -> Exception:
+    """The error as one sentence that names the image; raised as it is with ``--debug``."""
+    if args.debug:
+        raise error
+    if isinstance(error, MassmError | OSError):
+        return error
+    reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+    return MassmError(f'{image}: {reason}; --debug shows where')
 
 
 def _inferencer(args: argparse.Namespace) -> 'MASSMInferencer':
@@ -149,7 +175,8 @@ def _inferencer(args: argparse.Namespace) -> 'MASSMInferencer':
 
 
 def unique_names(images: list[Path]) -> list[str]:
-    """A folder name for each image: its file's, with its folder's where two would be alike.
+    """A folder name for each image: its file's, with its folder's where two would be alike, and its
+    ending or a number where that does not help.
 
     Raises:
         ConfigError: an image is named twice.
@@ -157,18 +184,38 @@ def unique_names(images: list[Path]) -> list[str]:
     twice = [str(p) for p, n in Counter(Path(i).resolve() for i in images).items() if n > 1]
     if twice:
         raise ConfigError(f'{twice[0]}: named twice; give each image once')
+    labels = _labels([Path(image) for image in images])
     for depth in range(1, 20):
-        names = ['_'.join(_parts(Path(image))[-depth:]) for image in images]
-        if len(set(names)) == len(names):
+        names = ['_'.join(parts[-depth:]) for parts in labels]
+        if len({name.casefold() for name in names}) == len(names):
             break
-    return names
+    return _numbered(names)
 
 
-def _parts(image: Path) -> list[str]:
-    """The path's parts, the last without what makes it a file."""
+def _labels(images: list[Path]) -> list[list[str]]:
+    """The parts of each path, the last without what makes it a file unless that alone tells it from
+    another beside it."""
     from massm.io.images import scan_name
 
-    return [*image.absolute().parts[1:-1], scan_name(image)]
+    plain = [(*image.absolute().parts[1:-1], scan_name(image)) for image in images]
+    counts = Counter(plain)
+    return [
+        [*parts[:-1], image.name if counts[parts] > 1 else parts[-1]]
+        for image, parts in zip(images, plain, strict=True)
+    ]
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """``names`` with a number at those that are taken already, also where case does not count."""
+    taken = set(COHORT_FILES)
+    distinct = []
+    for name in names:
+        free, number = name, 2
+        while free.casefold() in taken:
+            free, number = f'{name}_{number}', number + 1
+        taken.add(free.casefold())
+        distinct.append(free)
+    return distinct
 
 
 def _show(result: 'InferenceResult', title: str) -> None:

@@ -1,9 +1,79 @@
 """Arguments that train, test and infer share, in MM* convention."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from mmengine.config import DictAction
+from massm.errors import ConfigError
+
+
+class _ReadOptions(argparse.Action):
+    """``KEY=VALUE`` words as mmengine reads them: numbers, booleans, lists ``a,b`` and ``[a,b]``.
+
+    Raises:
+        ConfigError: a word is none.
+    """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        from mmengine.config import DictAction
+
+        from massm.apis.config_options import ConfigOptions
+
+        options = ConfigOptions(getattr(namespace, self.dest, None) or {})
+        options.text = dict(getattr(getattr(namespace, self.dest, None), 'text', {}))
+        for word in values or ():
+            key, separator, value = str(word).partition('=')
+            if not separator or not all(key.split('.')):
+                raise ConfigError(
+                    f'{option_string}: {word!r} is not KEY=VALUE; write {word}=... without spaces '
+                    'around the ='
+                )
+            try:
+                if any(value.count(a) != value.count(b) for a, b in ('[]', '()')):
+                    raise ValueError
+                options[key] = DictAction._parse_iterable(value)
+            except (AssertionError, ValueError, IndexError) as error:
+                raise ConfigError(f'{option_string}: {word!r} has unpaired brackets') from error
+            options.text[key] = value
+        setattr(namespace, self.dest, options)
+
+
+def check_jobs(jobs: int) -> int:
+    """A number of processes or threads: -1 for one a core.
+
+    Raises:
+        ConfigError: 0, or less than -1.
+    """
+    if jobs == 0 or jobs < -1:
+        raise ConfigError(f'--jobs must be 1 or more, or -1 for all cores; got {jobs}')
+    return jobs
+
+
+def check_device(device: str | None) -> None:
+    """Whether torch knows and has the device.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    import torch
+
+    if device is None:
+        return
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = [f'cuda:{i}' for i in range(torch.cuda.device_count())]
+        raise ConfigError(
+            f'--device {device}: cannot be used; here are {", ".join(["cpu", *there])} (massm '
+            'doctor says more)'
+        ) from error
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +87,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=_ReadOptions,
         metavar='KEY=VALUE',
         help='override settings, e.g. data_root=data/mine train_cfg.max_epochs=10',
     )

@@ -2,7 +2,8 @@
 
 Example: python tools/prepare_dataset.py data/phantom_source data/phantom \\
              --anatomies spleen heart_atrium_left --spacing 4
-Run again to do only what is missing or changed.
+Run again to do only what is missing or changed; subjects that are gone from the source go from the
+dataset too. Without meta.csv a subject's split follows from its name, whoever else is there.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from massm.commands.options import check_jobs
 from massm.commands.progress import track
 from massm.errors import ConfigError
 
@@ -46,15 +48,19 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError, DatasetError: nothing can be prepared.
     """
+    from massm.cohort.earlier_dataset import changes, load_earlier, remove_gone
     from massm.cohort.prepare import prepare_subjects, write_manifest
     from massm.cohort.source import check_anatomies, find_subjects, read_splits
 
+    check_jobs(args.jobs)
     if not 0.2 <= args.spacing <= 20:
         raise ConfigError(f'--spacing is in mm, 0.2 to 20; got {args.spacing:g}')
     options = _options(args)
     folders = find_subjects(args.source)
     check_anatomies(folders, options.anatomies)
-    splits = read_splits(args.source, [folder.name for folder in folders], args.seed)
+    ids = [folder.name for folder in folders]
+    splits = read_splits(args.source, ids, args.seed)
+    earlier = load_earlier(args.out, ids)
     results = list(
         track(
             prepare_subjects(folders, args.out, options, splits, args.jobs),
@@ -64,7 +70,11 @@ def run(args: argparse.Namespace) -> int:
     )
     results.sort(key=lambda result: result.id)
     _report(results, options)
-    write_manifest(args.out, options, results)
+    manifest = write_manifest(args.out, options, results, earlier)
+    for name in remove_gone(args.out, earlier, ids):
+        print(f'removed: {name}: not in {args.source} any more')
+    for remark in changes(manifest, earlier):
+        print(remark)
     return int(any(result.failure for result in results))
 
 

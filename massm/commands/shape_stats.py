@@ -1,6 +1,8 @@
 """Compactness, generalization and specificity of a ShapeWorks project or a model folder, and the
 difference between two groups.
 
+Of the training shapes alone: not of excluded, validation and test ones.
+
 Examples:
   python tools/shape_stats.py data/phantom/shapes/spleen --out stats.json
   python tools/shape_stats.py left_atrium.swproj --group sex
@@ -8,17 +10,19 @@ Examples:
 """
 
 import argparse
-import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from massm.cohort.gone_shapes import shapes_of
 from massm.errors import ShapeError
 from massm.io.atomic import write_text
 from massm.io.particles import read_particles
 from massm.io.shapeworks import read_project
+from massm.io.tables import read_table
 from massm.shape.group_difference import group_difference
 from massm.shape.statistics import shape_statistics
 
@@ -57,7 +61,11 @@ def _read(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]
         return _read_folder(path)
     project = read_project(path)
     shapes = {}
-    for subject in project.subjects:
+    training = [s for s in project.included if project.split_of(s) == 'train']
+    _say_left_out([s.name for s in project.subjects if s not in training])
+    if not training:
+        raise ShapeError(f'{path}: every subject is excluded or held out; include some')
+    for subject in training:
         files = [subject.domains[d].world for d in project.domains if d in subject.domains]
         if len(files) < len(project.domains) or None in files:
             raise ShapeError(
@@ -70,13 +78,11 @@ def _read(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]
 
 
 def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]:
-    files = sorted((path / 'world').glob('*.particles'))
-    names = [file.stem for file in files]
-    stats = path / 'stats.json'
-    if stats.is_file():
-        # Validation and test shapes lie here too, but are no part of the model.
-        quality = json.loads(stats.read_text(encoding='utf-8')).get('quality', {})
-        names = [name for name in names if quality.get(name, {}).get('train', True)]
+    there = sorted(file.stem for file in (path / 'world').glob('*.particles'))
+    known = shapes_of(path)
+    # Validation and test shapes lie here too, and what earlier runs left; none shapes the model.
+    names = [name for name, train in known.items() if train] if known else there
+    _say_left_out([name for name in there if name not in names])
     if not names:
         raise ShapeError(f'{path}/world: no .particles file; run tools/build_pdm.py first')
     first = read_particles(path / 'world' / f'{names[0]}.particles')
@@ -86,14 +92,16 @@ def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str,
     return names, np.stack(world), groups
 
 
+def _say_left_out(names: list[str]) -> None:
+    if names:
+        shown = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
+        print(f'not of the training shapes, left out: {shown} ({len(names)})', file=sys.stderr)
+
+
 def _column(path: Path, column: str) -> dict[str, str]:
-    if not path.is_file():
-        raise ShapeError(f'{path}: no such file; check the path')
-    text = path.read_text(encoding='utf-8-sig').splitlines()
-    rows = list(csv.DictReader(text, delimiter=';' if text and ';' in text[0] else ','))
-    if not rows or column not in rows[0]:
-        known = ', '.join(rows[0]) if rows else 'nothing'
-        raise ShapeError(f'{path}: has no column {column}; it has {known}')
+    rows = read_table(path, ShapeError)
+    if column not in rows[0]:
+        raise ShapeError(f'{path}: has no column {column}; it has {", ".join(rows[0])}')
     first = next(iter(rows[0]))
     return {row[first]: row[column] for row in rows}
 

@@ -2,9 +2,10 @@
 
 import csv
 import io
-import json
+from collections.abc import Collection
 from pathlib import Path
 
+from massm.inference.earlier_results import read_result, result_folders
 from massm.io.atomic import write_text
 from massm.io.particles import read_particles
 from massm.io.shapeworks import ProjectDomain, ProjectSubject, write_project
@@ -19,9 +20,11 @@ COLUMNS = (
 Found = dict[str, dict[str, dict]]
 
 
-def write_cohort_files(out: Path, names: list[str]) -> None:
-    """Writes ``summary.csv`` and ``project.swproj`` from the ``result.json`` of every folder."""
-    found = {name: _anatomies(out / name) for name in names}
+def write_cohort_files(out: Path, failed: Collection[str] = ()) -> None:
+    """Writes ``summary.csv`` and ``project.swproj`` from the ``result.json`` of every folder of
+    ``out``, those of earlier runs too; not of the ``failed``, whose earlier result is of an image
+    that is there no more."""
+    found = {n: _anatomies(out / n) for n in result_folders(out) if n not in failed}
     _write_summary(out, found)
     _write_shapeworks(out, found)
 
@@ -53,12 +56,19 @@ def _write_shapeworks(out: Path, found: Found) -> None:
         domains = {
             anatomy: _domain(out, name, entry)
             for anatomy, entry in anatomies.items()
-            if 'local' in entry and 'mesh' in entry
+            if _is_whole(out / name, entry)
         }
         if domains:
             subjects.append(ProjectSubject(name, domains))
     if subjects:
         write_project(out / 'project.swproj', subjects)
+    else:
+        (out / 'project.swproj').unlink(missing_ok=True)
+
+
+def _is_whole(folder: Path, entry: dict) -> bool:
+    files = [entry.get(key) for key in ('local', 'world', 'mesh')]
+    return all(file and (folder / file).is_file() for file in files)
 
 
 def _domain(out: Path, name: str, entry: dict) -> ProjectDomain:
@@ -69,4 +79,4 @@ def _domain(out: Path, name: str, entry: dict) -> ProjectDomain:
 
 
 def _anatomies(folder: Path) -> dict[str, dict]:
-    return json.loads((folder / 'result.json').read_text(encoding='utf-8'))['anatomies']
+    return (read_result(folder) or {}).get('anatomies', {})

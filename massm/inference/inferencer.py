@@ -22,6 +22,8 @@ from massm.inference.results import InferenceResult, ShapeResult
 from massm.inference.shape_skill import no_better_than_mean
 from massm.inference.shifted_passes import SHIFTS, predict_mean
 from massm.io.images import Scan, is_scan, read_scan
+from massm.io.nifti import affine_mm
+from massm.io.placement import nifti_placement
 from massm.registry import MODELS
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.statistics import compactness
@@ -122,6 +124,7 @@ class MASSMInferencer(BaseInferencer):
                 'warnings': scan.warnings,
                 'volume': scan.volume,
                 'slices': scan.slices,
+                'oriented': scan.oriented,
             }
         )
         return {'inputs': torch.as_tensor(hu)[None], 'data_samples': sample}
@@ -130,8 +133,10 @@ class MASSMInferencer(BaseInferencer):
         if isinstance(image, tuple):
             return Scan(np.asarray(image[0], dtype=np.float32), image[1]), 'array'
         if isinstance(image, nibabel.spatialimages.SpatialImage):
-            grid = Grid(image.shape, image.affine)
-            return Scan(image.get_fdata(dtype=np.float32), grid), str(image.get_filename())
+            grid = Grid(image.shape, affine_mm(image))
+            oriented, notes = nifti_placement(image)
+            scan = Scan(image.get_fdata(dtype=np.float32), grid, tuple(notes), oriented=oriented)
+            return scan, str(image.get_filename())
         return read_scan(Path(image), self.series), str(image)
 
     def _inputs_to_list(self, inputs: Any) -> list:
@@ -166,7 +171,13 @@ class MASSMInferencer(BaseInferencer):
         shapes = [self._shape(sample, k, names[k]) for k in self.chosen]
         warnings = (*sample.warnings, *self._blind(shapes))
         return InferenceResult(
-            sample.source, sample.grid, shapes, warnings, sample.volume, sample.slices
+            sample.source,
+            sample.grid,
+            shapes,
+            warnings,
+            sample.volume,
+            sample.slices,
+            sample.oriented,
         )
 
     def _blind(self, shapes: list[ShapeResult]) -> list[str]:

@@ -22,11 +22,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from massm.apis.checkpoints import check_fits, check_weights
-from massm.errors import CheckpointError, MassmError
+from massm.errors import CheckpointError, ConfigError, MassmError
 from massm.inference.model_card import model_card
 from massm.inference.population import population_of
 from massm.io.atomic import replacing, write_text
 from massm.io.meshes import write_mesh
+from massm.io.names import check_name
 from massm.io.particles import write_particles
 from massm.models.massm import MASSM
 from massm.registry import MODELS
@@ -82,7 +83,9 @@ def export_model(
 
     Raises:
         CheckpointError, DatasetError: they do not fit, or the dataset is gone.
+        ConfigError: ``out`` holds something that is no model directory.
     """
+    _check_replaceable(out)
     stored = check_fits(config, str(checkpoint), trust_checkpoint)
     settings = _plain(config.model)
     model = MODELS.build(settings)
@@ -117,6 +120,15 @@ def export_model(
     write_text(out / 'metadata.json', json.dumps(metadata, indent=1) + '\n')
 
 
+def _check_replaceable(out: Path) -> None:
+    """A model may replace another, and nothing else."""
+    if out.is_dir() and any(out.iterdir()) and not (out / 'model.safetensors').is_file():
+        raise ConfigError(
+            f'{out}: is there and no model directory; choose another --out, so that nothing of '
+            'yours is replaced'
+        )
+
+
 def read_model(folder: Path) -> ModelDirectory:
     """Reads what :func:`export_model` wrote.
 
@@ -135,7 +147,7 @@ def read_model(folder: Path) -> ModelDirectory:
                 f'{FORMAT} {VERSION}; {remedy}'
             )
         settings = json.loads((folder / 'config.json').read_text(encoding='utf-8'))['model']
-        names = [str(name) for name in metadata['anatomies']]
+        names = [check_name(str(n), str(folder), CheckpointError) for n in metadata['anatomies']]
         _check_types(settings, folder)
         state = load_file(folder / 'model.safetensors')
         models = {n: PointDistributionModel.load(folder / 'pdm' / f'{n}.npz') for n in names}

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from massm.errors import ConfigError
+from massm.inference.earlier_results import RESULT_FORMAT, check_replaceable, files_of
 from massm.inference.result_formats import DEFAULT_FORMATS, FORMATS, MESH_FORMATS
 from massm.inference.results import InferenceResult, ShapeResult
 from massm.io.atomic import write_text
@@ -18,23 +19,23 @@ from massm.io.nifti import write_volume
 from massm.io.particles import write_particles
 from massm.io.slicer import write_color_table, write_markups
 from massm.shape.surface import voxelise
-from massm.structures import Grid
 from massm.visualization.colors import anatomy_colors
 
-RESULT_FORMAT, RESULT_VERSION = 'massm-result', 2
+RESULT_VERSION = 2
 
 
 def write_result(
     folder: Path, result: InferenceResult, formats: Collection[str] = DEFAULT_FORMATS
 ) -> None:
-    """Writes ``folder``, in place of an older one, in one step.
+    """Writes ``folder``, in place of an older one, in one step; nothing else in it is touched.
 
     ``result.json`` always; per anatomy ``local/`` and ``world/NAME.particles``, ``meshes/NAME.*``
     with scalars per vertex, ``markups/NAME.mrk.json``; for all ``labels.nii.gz`` in the input's
     geometry with ``labels.json`` and ``labels.ctbl`` (docs/results.md).
 
     Raises:
-        ConfigError: a format is unknown.
+        ConfigError: a format is unknown, or something would be replaced that is of no earlier
+            result.
     """
     unknown = set(formats) - set(FORMATS)
     if unknown:
@@ -49,7 +50,7 @@ def write_result(
         names = [shape.anatomy for shape in result.shapes]
         labels = _labels(result) if {'labels', 'dicomseg'} & set(formats) else None
         if 'labels' in formats:
-            _write_labels(temporary, labels, names, result.grid)
+            _write_labels(temporary, labels, names, result)
         if 'dicomseg' in formats:
             write_segmentation(temporary / 'labels.dcm', labels, names, result.slices)
         text = json.dumps(to_json(result, formats), indent=1)
@@ -61,15 +62,31 @@ def write_result(
 
 
 def _replace(folder: Path, temporary: Path) -> None:
-    """Puts ``temporary`` in the place of ``folder``; other files in it stay."""
+    """Puts ``temporary`` in the place of ``folder``: of an earlier result there, its own files go;
+    other files stay.
+
+    Raises:
+        ConfigError: the folder is somebody else's, or a file in it that would be replaced is.
+    """
     if not folder.exists():
         temporary.replace(folder)
         return
-    for item in sorted(temporary.iterdir(), key=lambda p: p.name == 'result.json'):
-        target = folder / item.name
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
-        item.replace(target)
+    check_replaceable(folder)
+    earlier = files_of(folder)
+    new = {folder / p.relative_to(temporary): p for p in temporary.rglob('*') if p.is_file()}
+    foreign = sorted(target for target in new if target.exists() and target not in earlier)
+    if foreign:
+        raise ConfigError(f'{foreign[0]}: is of no earlier result and would be replaced; move it')
+    last = folder / 'result.json'
+    for target, source in new.items():
+        if target != last:
+            target.parent.mkdir(exist_ok=True)
+            source.replace(target)
+    for file in earlier - new.keys():
+        file.unlink()
+        if file.parent != folder and not any(file.parent.iterdir()):
+            file.parent.rmdir()
+    new[last].replace(last)
 
 
 def _write_shape(folder: Path, shape: ShapeResult, formats: Collection[str]) -> None:
@@ -104,8 +121,10 @@ def _labels(result: InferenceResult) -> np.ndarray:
     return labels
 
 
-def _write_labels(folder: Path, labels: np.ndarray, names: list[str], grid: Grid) -> None:
-    write_volume(folder / 'labels.nii.gz', labels, grid)
+def _write_labels(
+    folder: Path, labels: np.ndarray, names: list[str], result: InferenceResult
+) -> None:
+    write_volume(folder / 'labels.nii.gz', labels, result.grid, result.oriented)
     text = json.dumps({'0': 'background', **{str(i): n for i, n in enumerate(names, 1)}}, indent=1)
     write_text(folder / 'labels.json', text + '\n')
     write_color_table(folder / 'labels.ctbl', names, anatomy_colors(len(names)))

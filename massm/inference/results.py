@@ -67,7 +67,8 @@ class ShapeResult:
 @dataclass(frozen=True, eq=False)
 class InferenceResult:
     """All anatomies of one image, in the geometry of the input file (``grid``). ``volume`` is the
-    image itself (HU, ``grid.shape``), for pictures; ``slices`` the files of a DICOM folder."""
+    image itself (HU, ``grid.shape``), for pictures; ``slices`` the files of a DICOM folder;
+    ``oriented`` whether the file says how it lies in the patient."""
 
     source: str
     grid: Grid
@@ -75,3 +76,4 @@ class InferenceResult:
     warnings: tuple[str, ...] = ()
     volume: np.ndarray | None = None
     slices: tuple[Path, ...] = ()
+    oriented: bool = True

@@ -18,7 +18,8 @@ def unpack(path: Path, folder: Path) -> None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if not m.is_dir()]
+            members = [_with_slashes(member) for member in archive.infolist()]
+            members = [member for member in members if not member.is_dir()]
             _check(path, members, folder)
             for member in members:
                 archive.extract(member, folder)
@@ -26,10 +27,16 @@ def unpack(path: Path, folder: Path) -> None:
         raise ImageError(f'{path}: cannot be unpacked ({error}); pack it again') from error
 
 
+def _with_slashes(member: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """Old .NET separates folders with a backslash."""
+    member.filename = member.filename.replace('\\', '/')
+    return member
+
+
 def _check(path: Path, members: list[zipfile.ZipInfo], folder: Path) -> None:
     root = folder.resolve()
     for member in members:
-        if not (root / member.filename).resolve().is_relative_to(root) or '\\' in member.filename:
+        if not (root / member.filename).resolve().is_relative_to(root):
             raise ImageError(f'{path}: member {member.filename!r} leaves the archive; refused')
     size = sum(member.file_size for member in members)
     if size > min(LARGEST_BYTES, LARGEST_RATIO * max(path.stat().st_size, 2**20)):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,14 @@ from massm.structures import Grid
 
 POSITION, ORIENTATION, SPACING = '0020|0032', '0020|0037', '0028|0030'
 SERIES, MODALITY, DESCRIPTION = '0020|000e', '0008|0060', '0008|103e'
+FRAMES = '0028|0008'
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
     """One file: ``position`` ``[3]`` of its first pixel (LPS mm), the directions of its rows and
-    columns ``[2, 3]``, pixel ``spacing`` ``[2]`` (between rows, between columns; mm)."""
+    columns ``[2, 3]``, pixel ``spacing`` ``[2]`` (between rows, between columns; mm), numbers a
+    pixel (``components``: 3 in a colour image)."""
 
     path: Path
     series: str
@@ -25,6 +28,7 @@ class Slice:
     position: np.ndarray
     directions: np.ndarray
     spacing: np.ndarray
+    components: int
 
     @property
     def normal(self) -> np.ndarray:
@@ -45,8 +49,8 @@ def read_series(
         source: what to call the folder in errors.
 
     Raises:
-        ImageError: no DICOM, several series, or slices that are missing, doubled or of unlike
-            geometry.
+        ImageError: no DICOM, several series, colours, or slices that are missing, doubled or of
+            unlike geometry.
     """
     name = source or str(folder)
     found, unreadable = _scan(folder, name)
@@ -54,12 +58,7 @@ def read_series(
     slices = sorted(chosen, key=lambda s: float(s.position @ chosen[0].normal))
     _check_alike(slices, name)
     step = _check_steps(slices, name)
-    sitk = simpleitk()
-    try:
-        image = sitk.ReadImage([str(s.path) for s in slices])
-    except RuntimeError as error:
-        raise ImageError(f'{name}: slices cannot be read as one volume; export again') from error
-    volume = np.ascontiguousarray(sitk.GetArrayViewFromImage(image).T, dtype=np.float32)
+    volume = _voxels(slices, name)
     first = slices[0]
     affine = np.eye(4)
     affine[:3, 0] = first.directions[0] * first.spacing[1]
@@ -73,14 +72,51 @@ def read_series(
     return volume, grid, notes, [item.path for item in slices]
 
 
+def _voxels(slices: list[Slice], name: str) -> np.ndarray:
+    """``[X, Y, Z]`` float32. Each file is read with a rescale and a type of its own: the first
+    one's may hold no negative numbers where others do."""
+    sitk = simpleitk()
+    try:
+        image = sitk.ReadImage([str(s.path) for s in slices], sitk.sitkFloat32)
+    except RuntimeError as error:
+        raise ImageError(f'{name}: slices cannot be read as one volume; export again') from error
+    volume = np.ascontiguousarray(sitk.GetArrayViewFromImage(image).T, dtype=np.float32)
+    if not np.isfinite(volume).all():
+        raise ImageError(f'{name}: pixels are NaN or infinite; export the series again')
+    return volume
+
+
 def _scan(folder: Path, name: str) -> tuple[list[Slice], list[Path]]:
     """All slices below ``folder``, and the DICOM files that are none."""
     files = sorted(p for p in folder.rglob('*') if p.is_file() and not p.name.startswith('.'))
     headers = {path: _read_header(path) for path in files}
     slices = [s for s in headers.values() if s is not None]
     if not slices:
+        for path in files:
+            if _frames(path) > 1:
+                raise ImageError(
+                    f'{name}: {path.name} is an enhanced DICOM of {_frames(path)} frames, which is '
+                    'not read here; convert it to NIfTI (dcm2niix) or to single slices'
+                )
         raise ImageError(f'{name}: no DICOM slice among {len(files)} files; check the folder')
     return slices, [p for p, s in headers.items() if s is None and _is_dicom(p)]
+
+
+def _frames(path: Path) -> int:
+    """How many a DICOM file holds; 0 where it says nothing or is none."""
+    reader = _reader(path)
+    try:
+        reader.ReadImageInformation()
+        return int(reader.GetMetaData(FRAMES)) if reader.HasMetaDataKey(FRAMES) else 0
+    except (RuntimeError, ValueError):
+        return 0
+
+
+def _reader(path: Path) -> Any:
+    reader = simpleitk().ImageFileReader()
+    reader.SetImageIO('GDCMImageIO')
+    reader.SetFileName(str(path))
+    return reader
 
 
 def _is_dicom(path: Path) -> bool:
@@ -91,9 +127,7 @@ def _is_dicom(path: Path) -> bool:
 
 def _read_header(path: Path) -> Slice | None:
     """``None`` where the file is no DICOM image with a place in the patient."""
-    reader = simpleitk().ImageFileReader()
-    reader.SetImageIO('GDCMImageIO')
-    reader.SetFileName(str(path))
+    reader = _reader(path)
     try:
         reader.ReadImageInformation()
         text = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
@@ -105,7 +139,8 @@ def _read_header(path: Path) -> Slice | None:
     except (RuntimeError, KeyError, ValueError, UnicodeError):
         return None
     labels = [text.get(key, '') for key in (SERIES, MODALITY, DESCRIPTION)]
-    return Slice(path, *labels, position, directions, spacing)
+    components = reader.GetNumberOfComponents()
+    return Slice(path, *labels, position, directions, spacing, components)
 
 
 def _choose(slices: list[Slice], series: str | None, name: str) -> list[Slice]:
@@ -124,7 +159,12 @@ def _choose(slices: list[Slice], series: str | None, name: str) -> list[Slice]:
 
 def _check_alike(slices: list[Slice], name: str) -> None:
     first = slices[0]
-    for item in slices[1:]:
+    for item in slices:
+        if item.components > 1:
+            raise ImageError(
+                f'{name}: {item.path.name} holds colours, not HU; give the original series, not a '
+                'coloured capture of it'
+            )
         same = np.allclose(item.directions, first.directions, atol=1e-3)
         if not same or not np.allclose(item.spacing, first.spacing, rtol=1e-3):
             raise ImageError(

@@ -9,6 +9,7 @@ import numpy as np
 from massm.errors import ImageError
 from massm.io import dicom, itk, nifti
 from massm.io.archives import unpack
+from massm.io.placement import itk_placement
 from massm.structures import Grid
 
 NIFTI_SUFFIXES = ('.nii', '.nii.gz')
@@ -19,12 +20,15 @@ SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, '.zip')
 @dataclass(frozen=True, eq=False)
 class Scan:
     """``volume`` ``grid.shape`` float32 HU, its ``grid``, and what is odd about it. ``slices``: the
-    files of a DICOM folder, in the order of the last axis."""
+    files of a DICOM folder, in the order of the last axis. ``oriented``: whether the file says how
+    it lies in the patient; where not, the grid is a guess that other programs share only for a
+    header that says nothing either."""
 
     volume: np.ndarray
     grid: Grid
     warnings: tuple[str, ...] = ()
     slices: tuple[Path, ...] = ()
+    oriented: bool = True
 
 
 def read_scan(path: Path, series: str | None = None) -> Scan:
@@ -42,6 +46,7 @@ def read_scan(path: Path, series: str | None = None) -> Scan:
     if not path.exists():
         raise ImageError(f'{path}: no such file or folder; check the path')
     slices: list[Path] = []
+    oriented = True
     if path.is_dir():
         volume, grid, notes, slices = dicom.read_series(path, series)
     elif name.endswith('.zip'):
@@ -49,15 +54,16 @@ def read_scan(path: Path, series: str | None = None) -> Scan:
             unpack(path, Path(folder))
             volume, grid, notes, _ = dicom.read_series(Path(folder), series, str(path))
     elif name.endswith(NIFTI_SUFFIXES):
-        (volume, grid), notes = nifti.read_volume(path), []
+        volume, grid, oriented, notes = nifti.read_placed(path)
     elif name.endswith(ITK_SUFFIXES):
-        (volume, grid), notes = itk.read_volume(path), []
+        volume, grid = itk.read_volume(path)
+        _, notes = itk_placement(path)
     else:
         known = ', '.join(SUFFIXES)
         raise ImageError(f'{path}: not a kind of image known here; give {known} or a DICOM folder')
     check_extent(path, volume, grid)
     warnings = (*notes, *odd_values(volume), *odd_geometry(grid))
-    return Scan(volume, grid, warnings, tuple(slices))
+    return Scan(volume, grid, warnings, tuple(slices), oriented)
 
 
 def is_scan(path: Path) -> bool:

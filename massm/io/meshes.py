@@ -11,6 +11,8 @@ from massm.structures import Mesh
 
 VTK_SUFFIXES = ('.vtk', '.vtp')
 SUFFIXES = ('.ply', '.stl', '.obj', *VTK_SUFFIXES)
+# VTK's numbers of points, lines, triangles, polygons and the like.
+FLAT_CELLS = frozenset(range(1, 10))
 
 
 def read_mesh(path: Path) -> Mesh:
@@ -64,9 +66,17 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_vtk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Polygons, as polydata or (as meshio writes them) as cells of an unstructured grid; of
+    anything else the faces of a block would be taken for a surface."""
     import pyvista
 
-    surface = pyvista.read(path).extract_surface(algorithm=None).triangulate()
+    data = pyvista.read(path)
+    is_surface = isinstance(data, pyvista.PolyData) or (
+        isinstance(data, pyvista.UnstructuredGrid) and set(data.celltypes) <= FLAT_CELLS
+    )
+    if not is_surface:
+        raise ValueError(f'holds a {type(data).__name__}, not a surface')
+    surface = data.extract_surface(algorithm=None).triangulate()
     return np.asarray(surface.points, dtype=np.float64), surface.faces.reshape(-1, 4)[:, 1:]
 
 

@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import zlib
 from pathlib import Path
 
 import nibabel
@@ -12,10 +11,15 @@ from nibabel.filebasedimages import ImageFileError
 
 from massm.errors import ImageError
 from massm.io.atomic import replacing
+from massm.io.placement import nifti_placement
 from massm.structures import Grid
 
 NIFTI = (nibabel.Nifti1Image, nibabel.Nifti2Image)
 HEADER_BYTES = 540
+# What a header's own unit of length is in mm; one that names none means mm.
+MILLIMETRES = {'meter': 1000.0, 'micron': 0.001}
+# A mask's values may be off their two by this share of the larger: interpolation of float files.
+ROUNDING = 1e-3
 
 
 def read_volume(path: Path) -> tuple[np.ndarray, Grid]:
@@ -24,21 +28,43 @@ def read_volume(path: Path) -> tuple[np.ndarray, Grid]:
     Raises:
         ImageError: missing, unreadable, cut short, not 3D, or with voxels that are not finite.
     """
-    data, grid = _read(path, np.float32)
+    return read_placed(path)[:2]
+
+
+def read_placed(path: Path) -> tuple[np.ndarray, Grid, bool, list[str]]:
+    """As :func:`read_volume`; and whether the header orients the volume, with remarks
+    (:func:`massm.io.placement.nifti_placement`)."""
+    image, data, grid = _read(path, np.float32)
     if not np.isfinite(data).all():
         bad = int((~np.isfinite(data)).sum())
         raise ImageError(f'{path}: {bad} voxels are NaN or infinite; mend or re-export the volume')
-    return data, grid
+    return data, grid, *nifti_placement(image)
 
 
 def read_mask(path: Path) -> tuple[np.ndarray, Grid]:
-    """Reads a label mask as bool ``[X, Y, Z]``: set where the value is above one half.
+    """Reads the mask of one anatomy as bool ``[X, Y, Z]``: set where the value is not 0.
 
     Raises:
-        ImageError: as :func:`read_volume`.
+        ImageError: as :func:`read_volume`; or the values are not 0 and one whole number.
     """
     data, grid = read_volume(path)
-    return data > 0.5, grid
+    high = float(data.max())
+    mask = data > 0.5 * high if high > 0 else np.zeros(data.shape, dtype=bool)
+    far_off = np.abs(data - high * mask) > ROUNDING * abs(high)
+    is_whole = abs(high - round(high)) <= ROUNDING * high and round(high) >= 1
+    if far_off.any() or not (is_whole or high == 0):
+        raise ImageError(f'{path}: {_not_a_mask(data)}')
+    return mask, grid
+
+
+def _not_a_mask(data: np.ndarray) -> str:
+    values = np.unique(data)
+    listed = ', '.join(f'{v:.4g}' for v in values[:6]) + (', ...' if len(values) > 6 else '')
+    if (values == np.round(values)).all() and values[0] >= 0 and len(values) < 300:
+        remedy = 'if these are labels of several anatomies, write each as a mask of its own'
+    else:
+        remedy = 'threshold probabilities, undo scaling'
+    return f'values are {listed}; a mask holds 0 and one other whole number: {remedy}'
 
 
 def map_volume(path: Path) -> np.ndarray:
@@ -49,29 +75,37 @@ def map_volume(path: Path) -> np.ndarray:
     """
     try:
         return np.asanyarray(nibabel.load(path, mmap='r').dataobj)
-    except (OSError, ImageFileError, ValueError) as error:
+    except Exception as error:  # the readers' own kinds are many
         raise ImageError(f'{path}: cannot be read ({_reason(error)}); prepare it again') from error
 
 
-def write_volume(path: Path, data: np.ndarray, grid: Grid) -> None:
-    """Writes ``data`` ``grid.shape`` with its dtype and the grid's affine (mm, scanner frame)."""
-    image = nibabel.Nifti1Image(data, grid.affine)
+def write_volume(path: Path, data: np.ndarray, grid: Grid, oriented: bool = True) -> None:
+    """Writes ``data`` ``grid.shape`` with its dtype and the grid's affine (mm, scanner frame).
+
+    Args:
+        oriented: false for what belongs to a scan whose header gives no orientation: the file then
+            gives none either, so that every program lays the two over each other.
+    """
+    image = nibabel.Nifti1Image(data, grid.affine if oriented else None)
     image.header.set_xyzt_units('mm')
-    image.set_sform(grid.affine, code='scanner')
-    image.set_qform(grid.affine, code='scanner', strip_shears=True)
+    if oriented:
+        image.set_sform(grid.affine, code='scanner')
+        image.set_qform(grid.affine, code='scanner', strip_shears=True)
+    else:
+        image.header.set_zooms(grid.spacing)
     with replacing(Path(path)) as temporary:
         nibabel.save(image, temporary)
 
 
-def _read(path: Path, dtype: type) -> tuple[np.ndarray, Grid]:
+def _read(path: Path, dtype: type) -> tuple[nibabel.Nifti1Image, np.ndarray, Grid]:
     path = Path(path)
     if not path.is_file():
         raise ImageError(f'{path}: no such file; check the path')
     try:
-        data, affine = _content(path)
+        image, data = _content(path)
     except ImageError:
         raise
-    except (OSError, EOFError, zlib.error, ImageFileError, ValueError) as error:
+    except Exception as error:  # whatever the readers raise, the file is what is wrong
         raise ImageError(
             f'{path}: cannot be read as NIfTI ({_reason(error)}); export or copy it again'
         ) from error
@@ -82,17 +116,17 @@ def _read(path: Path, dtype: type) -> tuple[np.ndarray, Grid]:
     if data.ndim != 3:
         raise ImageError(f'{path}: the volume is {data.shape}, not 3D; pick one frame of it')
     try:
-        return data.astype(dtype), Grid(data.shape, affine)
+        return image, data.astype(dtype), Grid(data.shape, affine_mm(image))
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from error
 
 
-def _content(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels, scaled, and affine."""
+def _content(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:
+    """The image and its voxels, scaled."""
     if not path.name.lower().endswith('.gz'):
         image = nibabel.load(path)
         _check_memory(path, image.shape)
-        return np.asanyarray(image.dataobj), image.affine
+        return image, np.asanyarray(image.dataobj)
     with gzip.open(path) as stream:
         head = stream.peek(HEADER_BYTES)
         kinds = [k for k in NIFTI if k.header_class.may_contain_header(head)]
@@ -104,7 +138,15 @@ def _content(path: Path) -> tuple[np.ndarray, np.ndarray]:
         # Reads to the end, where the checksum is; nibabel stops at the last voxel.
         while stream.read(2**22):
             pass
-        return data, image.affine
+        return image, data
+
+
+def affine_mm(image: nibabel.Nifti1Image) -> np.ndarray:
+    """``[4, 4]``: voxel index to patient mm (RAS+), whatever unit of length the header names."""
+    affine = np.array(image.affine, dtype=np.float64)
+    if isinstance(image, NIFTI):
+        affine[:3] *= MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+    return affine
 
 
 def _check_memory(path: Path, shape: tuple[int, ...]) -> None:

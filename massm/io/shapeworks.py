@@ -2,9 +2,10 @@
 
 A project is a table: one row a subject, and for each domain D (an anatomy) the columns
 ``shape_D``, ``groomed_D``, ``local_particles_D``, ``world_particles_D``, ``alignment_D`` and
-``procrustes_D`` (4x4 matrices, row by row), besides ``name`` and ``group_*``. Paths are relative to
-the project. World particles are procrustes · alignment · local ones: in the left-atrium project
-shipped with ShapeWorks they agree to 6e-4 mm.
+``procrustes_D`` (4x4 matrices, row by row), besides ``name``, ``group_*``, ``excluded`` and
+``fixed``. ``group_split`` says train, val or test, for which ShapeWorks itself has no column. Paths
+are relative to the project. World particles are procrustes · alignment · local ones: in the
+left-atrium project shipped with ShapeWorks they agree to 6e-4 mm.
 
 Frame: matrices and particles of one project share one frame, that of the meshes it was given;
 ShapeWorks changes no sign. Ours are RAS+ mm, and a project written here stays in RAS+.
@@ -46,20 +47,40 @@ class ProjectDomain:
 
 @dataclass(frozen=True, eq=False)
 class ProjectSubject:
-    """One row: ``groups`` (column ``group_X`` under ``X``) and the domains by name."""
+    """One row: ``groups`` (column ``group_X`` under ``X``) and the domains by name; whether it is
+    ``excluded`` from the analysis, and whether its particles were ``fixed`` while others were laid
+    on the model that they make."""
 
     name: str
     domains: dict[str, ProjectDomain]
     groups: dict[str, str] = field(default_factory=dict)
+    excluded: bool = False
+    fixed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Project:
-    """A whole project: the file it was read from, its domains in order, its subjects."""
+    """A whole project: the file it was read from, its domains in order, its subjects, and the
+    columns that were not ``read``."""
 
     path: Path
     domains: tuple[str, ...]
     subjects: tuple[ProjectSubject, ...]
+    unread: tuple[str, ...] = ()
+
+    @property
+    def included(self) -> list[ProjectSubject]:
+        """The subjects that are not excluded."""
+        return [subject for subject in self.subjects if not subject.excluded]
+
+    def split_of(self, subject: ProjectSubject) -> str:
+        """``train``, ``val`` or ``test``: as the column ``group_split`` says; else what was laid on
+        a model of fixed shapes is ``test``."""
+        named = subject.groups.get('split', '').strip().lower()
+        if named in SPLITS:
+            return named
+        laid_on = any(s.fixed for s in self.included) and not subject.fixed
+        return 'test' if laid_on else 'train'
 
     def group_columns(self) -> dict[str, dict[str, str]]:
         """Every group column: from a subject's name to its value."""
@@ -106,7 +127,7 @@ def read_project(path: Path) -> Project:
         raise ShapeError(f'{path}: has no subjects; add some in ShapeWorks')
     domains = _domains(rows)
     subjects = [_subject(path, row, domains, i) for i, row in enumerate(rows)]
-    return Project(path, domains, tuple(subjects))
+    return Project(path, domains, tuple(subjects), _unread(rows))
 
 
 def write_project(path: Path, subjects: list[ProjectSubject]) -> None:
@@ -119,6 +140,7 @@ def write_project(path: Path, subjects: list[ProjectSubject]) -> None:
     write_text(path, json.dumps(project, indent=4) + '\n')
 
 
+SPLITS = ('train', 'val', 'test')
 _PATHS = {
     'shape': 'shape',
     'groomed': 'groomed',
@@ -129,7 +151,7 @@ _PATHS = {
 
 def _json_rows(path: Path) -> list[dict[str, str]]:
     content = json.loads(path.read_text(encoding='utf-8'))
-    return [{str(k): str(v) for k, v in row.items()} for row in content['data']]
+    return [{str(k): str(v) for k, v in row.items() if v is not None} for row in content['data']]
 
 
 def _xlsx_rows(path: Path) -> list[dict[str, str]]:
@@ -160,6 +182,18 @@ def _domains(rows: list[dict[str, str]]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _unread(rows: list[dict[str, str]]) -> tuple[str, ...]:
+    """Columns with content that mean something to ShapeWorks and nothing here."""
+    known = ('name', 'excluded', 'fixed', 'group_', 'alignment_', 'procrustes_')
+    known += tuple(f'{prefix}_' for prefix in _PATHS)
+    columns = {column for row in rows for column, value in row.items() if value.strip()}
+    return tuple(sorted(c for c in columns if not c.startswith(known)))
+
+
+def _is_true(text: str) -> bool:
+    return text.strip().lower() in ('true', '1', '1.0', 'yes')
+
+
 def _subject(
     path: Path, row: dict[str, str], domains: tuple[str, ...], index: int
 ) -> ProjectSubject:
@@ -176,7 +210,8 @@ def _subject(
     files_named = [d.mesh or d.local for d in found.values()]
     fallback = Path(files_named[0]).stem if files_named and files_named[0] else f'subject_{index}'
     groups = {k.removeprefix('group_'): v for k, v in row.items() if k.startswith('group_')}
-    return ProjectSubject(row.get('name') or fallback, found, groups)
+    excluded, fixed = (_is_true(row.get(column, '')) for column in ('excluded', 'fixed'))
+    return ProjectSubject(row.get('name') or fallback, found, groups, excluded, fixed)
 
 
 def _matrix(path: Path, row: dict[str, str], column: str) -> np.ndarray:

@@ -49,7 +49,8 @@ def read_markups(path: Path) -> np.ndarray:
 
 
 def write_color_table(path: Path, names: Sequence[str], colors: np.ndarray) -> None:
-    """Writes a Slicer colour table: label 0 is the background, label k is ``names[k - 1]``.
+    """Writes a Slicer colour table: label 0 is the background, label k is ``names[k - 1]``. Columns
+    are parted by spaces, so a name's own become underscores.
 
     Args:
         colors: ``[K, 3]`` in [0, 1].
@@ -57,5 +58,5 @@ def write_color_table(path: Path, names: Sequence[str], colors: np.ndarray) -> N
     rows = ['# Slicer colour table: label name R G B A', '0 background 0 0 0 0']
     for label, (name, color) in enumerate(zip(names, colors, strict=True), 1):
         red, green, blue = (round(255 * float(c)) for c in color)
-        rows.append(f'{label} {name} {red} {green} {blue} 255')
+        rows.append(f'{label} {"_".join(name.split())} {red} {green} {blue} 255')
     write_text(path, '\n'.join(rows) + '\n')

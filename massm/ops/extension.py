@@ -6,6 +6,7 @@
 import logging
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,10 @@ from torch import Tensor
 from massm.ops.kernel_sources import cpu_flags, cpu_sources, cuda_flags, cuda_sources
 
 FOLDER = Path(__file__).parent
+NAME = 'massm_kernels'
+# Seconds: longer than any build takes; what another's is waited for once it has written its plan,
+# and before.
+STALE_S, WAIT_S, START_S = 900.0, 180.0, 20.0
 logger = logging.getLogger('massm')
 
 
@@ -56,11 +61,13 @@ def _build_now() -> bool:
         return False
     from torch.utils import cpp_extension
 
+    if not _is_free(Path(cpp_extension._get_build_directory(NAME, verbose=False)) / 'lock'):
+        return False
     cuda = torch.cuda.is_available() and cpp_extension.CUDA_HOME is not None
     logger.info('roi_pool3d: compiling the op, once (about half a minute)')
     try:
         cpp_extension.load(
-            'massm_kernels',
+            NAME,
             cpu_sources() + (cuda_sources() if cuda else []),
             extra_cflags=cpu_flags(),
             extra_cuda_cflags=cuda_flags(),
@@ -72,6 +79,39 @@ def _build_now() -> bool:
         logger.info('roi_pool3d: could not compile (%s), using the torch reference', reason)
         return False
     return True
+
+
+def _is_free(lock: Path) -> bool:
+    """Whether the build folder may be used. torch waits for its lock without an end, and a build
+    that was killed leaves it behind: one older than a build takes is removed, for a younger one
+    we wait a while."""
+    start, told = time.monotonic(), False
+    while lock.exists():
+        patience = WAIT_S if (lock.parent / 'build.ninja').exists() else START_S
+        if _age(lock) > STALE_S:
+            logger.warning('roi_pool3d: removed %s, left behind by a build that ended', lock)
+            lock.unlink(missing_ok=True)
+            return True
+        if time.monotonic() - start > patience:
+            logger.warning(
+                'roi_pool3d: another build seems to run, using the torch reference; if none does, '
+                'remove %s',
+                lock,
+            )
+            return False
+        if not told:
+            logger.warning('roi_pool3d: waiting up to %g s for another build (%s)', patience, lock)
+            told = True
+        time.sleep(0.2)
+    return True
+
+
+def _age(lock: Path) -> float:
+    """Seconds; 0 where the lock has just gone."""
+    try:
+        return time.time() - lock.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _register() -> None:

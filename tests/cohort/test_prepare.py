@@ -29,6 +29,7 @@ def write_subject(folder, affine, order=None, mask=None):
     """A CT and a mask of an organ, stored in the array order of ``order`` (nibabel codes)."""
     mask = ellipsoid() if mask is None else mask
     ct = np.where(mask, 100, -80).astype(np.int16)
+    ct[0, 0, 0] = 0  # an image of one value is refused
     for name, data in (('ct', ct), ('segmentations/organ', mask)):
         image = nibabel.Nifti1Image(data, affine)
         if order is not None:

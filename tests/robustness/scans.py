@@ -96,3 +96,41 @@ def truncated_gzip(path: Path, data: np.ndarray, affine: np.ndarray) -> Path:
     whole = gzip.compress(nifti_bytes(data.astype(np.int16), affine))
     path.write_bytes(whole[: len(whole) // 2])
     return path
+
+
+def dicom_with_pydicom(folder: Path, planes: list[dict], affine: np.ndarray) -> Path:
+    """A series written tag by tag: each plane brings ``pixels`` ``[X, Y]`` or ``[X, Y, 3]`` as they
+    are stored, and its own tags."""
+    import pydicom
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lps = LPS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    for k, plane in enumerate(planes):
+        tags, pixels = dict(plane), plane['pixels'].swapaxes(0, 1)
+        del tags['pixels']
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID = '1.2.840.10008.5.1.4.1.1.2'
+        meta.MediaStorageSOPInstanceUID = f'1.2.3.4.{k + 1}'
+        d = pydicom.Dataset()
+        d.file_meta = meta
+        d.SOPClassUID, d.SOPInstanceUID = meta.MediaStorageSOPClassUID, f'1.2.3.4.{k + 1}'
+        d.SeriesInstanceUID, d.StudyInstanceUID, d.Modality = '1.2.3.4', '1.2.3', 'CT'
+        d.Rows, d.Columns, d.InstanceNumber = *pixels.shape[:2], k
+        d.ImagePositionPatient = [float(v) for v in lps[:3, 3] + k * lps[:3, 2]]
+        d.ImageOrientationPatient = [
+            float(v) for v in (*lps[:3, 0] / spacing[0], *lps[:3, 1] / spacing[1])
+        ]
+        d.PixelSpacing = [float(spacing[1]), float(spacing[0])]
+        d.SamplesPerPixel, d.PhotometricInterpretation = 1, 'MONOCHROME2'
+        bits = 8 * pixels.dtype.itemsize
+        d.BitsAllocated, d.BitsStored, d.HighBit = bits, bits, bits - 1
+        d.PixelRepresentation = int(pixels.dtype.kind == 'i')
+        for name, value in tags.items():
+            setattr(d, name, value)
+        d.PixelData = np.ascontiguousarray(pixels).tobytes()
+        d.save_as(folder / f's{k:03d}.dcm', enforce_file_format=True)
+    return folder

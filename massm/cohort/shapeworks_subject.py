@@ -1,0 +1,105 @@
+"""One subject of a ShapeWorks project, looked at before anything is written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from massm.errors import ShapeError
+from massm.io.meshes import read_mesh
+from massm.io.particles import read_particles
+from massm.io.shapeworks import Project, ProjectDomain, ProjectSubject
+from massm.shape.alignment import rigid_fit
+from massm.structures import Mesh, RigidTransform
+
+# ShapeWorks writes matrices with six decimals: a hundredth of a millimetre in a patient.
+AGREEMENT_MM = 0.05
+# A mirrored fit this much nearer than the rigid one: the world particles are a mirror image.
+MIRRORED = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectShape:
+    """One shape: its row, its files, the rigid motion from local to world particles, and a remark
+    where the world particles are not those of the project but the local ones so moved."""
+
+    subject: ProjectSubject
+    domain: ProjectDomain
+    mesh_file: Path
+    local_file: Path
+    world_file: Path
+    motion: RigidTransform
+    remark: str | None = None
+
+    def mesh(self) -> Mesh:
+        """Its surface, patient mm."""
+        return read_mesh(self.mesh_file)
+
+    def world(self) -> np.ndarray:
+        """``[M, 3]`` mm."""
+        if self.remark is None:
+            return read_particles(self.world_file)
+        return self.motion.apply(read_particles(self.local_file))
+
+
+def check_shape(project: Project, subject: ProjectSubject, domain: str) -> ProjectShape:
+    """Reads everything of one shape once.
+
+    Raises:
+        ShapeError: a file is missing or broken, or the world particles are a mirror image.
+    """
+    entry = subject.domains[domain]
+    missing = [k for k in ('mesh', 'local', 'world') if getattr(entry, k) is None]
+    if missing:
+        raise ShapeError(
+            f'{project.path}: {subject.name} has no {missing[0]} file; groom and optimise the '
+            'project in ShapeWorks first'
+        )
+    mesh, local_file, world_file = (
+        project.file(str(getattr(entry, kind))) for kind in ('mesh', 'local', 'world')
+    )
+    local = read_particles(local_file)
+    world = read_particles(world_file, len(local))
+    read_mesh(mesh)
+    motion, remark = _motion(project, subject, entry.local_to_world, local, world)
+    return ProjectShape(subject, entry, mesh, local_file, world_file, motion, remark)
+
+
+def _motion(
+    project: Project,
+    subject: ProjectSubject,
+    matrix: np.ndarray,
+    local: np.ndarray,
+    world: np.ndarray,
+) -> tuple[RigidTransform, str | None]:
+    off = np.abs(local @ matrix[:3, :3].T + matrix[:3, 3] - world).max()
+    if off < AGREEMENT_MM and (clean := _orthonormal(matrix)) is not None:
+        return RigidTransform(clean), None
+    motion = rigid_fit(local, world)
+    distance = _mean_distance(motion.apply(local), world)
+    flipped = local * (-1.0, 1.0, 1.0)
+    mirrored = _mean_distance(rigid_fit(flipped, world).apply(flipped), world)
+    if mirrored < MIRRORED * distance and distance > AGREEMENT_MM:
+        raise ShapeError(
+            f'{project.path}: {subject.name} is reflected on the way from local to world particles '
+            f'({distance:.1f} mm off any rigid motion); mirror its mesh before grooming instead, '
+            'or leave it out'
+        )
+    return motion, (
+        f'{subject.name}: world particles are not its local ones moved rigidly by the '
+        f"project's matrices (scaled?); taken as the nearest rigid motion, {distance:.2g} mm off"
+    )
+
+
+def _mean_distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b, axis=1).mean())
+
+
+def _orthonormal(matrix: np.ndarray) -> np.ndarray | None:
+    """``matrix`` with its rotation's rounding taken out; ``None`` where it is no rotation."""
+    u, scales, vh = np.linalg.svd(matrix[:3, :3])
+    if np.abs(scales - 1).max() > 1e-3 or np.linalg.det(u @ vh) < 0:
+        return None
+    clean = matrix.copy()
+    clean[:3, :3] = u @ vh
+    return clean

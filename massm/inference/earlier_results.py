@@ -1,0 +1,74 @@
+"""What earlier runs of inference left: which files are theirs, and which are somebody else's."""
+
+import json
+from pathlib import Path
+
+from massm.errors import ConfigError
+
+RESULT_FORMAT = 'massm-result'
+COHORT_FILES = ('summary.csv', 'project.swproj')
+LABEL_FILES = ('labels.nii.gz', 'labels.json', 'labels.ctbl', 'labels.dcm')
+
+
+def read_result(folder: Path) -> dict | None:
+    """The ``result.json`` of a result folder; ``None`` where there is none of ours."""
+    try:
+        content = json.loads((folder / 'result.json').read_text(encoding='utf-8'))
+        ours = content['format'] == RESULT_FORMAT and isinstance(content['anatomies'], dict)
+        return content if ours else None
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def result_folders(out: Path) -> list[str]:
+    """The names of all results in ``out``, sorted."""
+    return sorted(p.name for p in out.iterdir() if p.is_dir() and read_result(p) is not None)
+
+
+def files_of(folder: Path) -> set[Path]:
+    """The files that the result in ``folder`` is made of, as far as they are there."""
+    content = read_result(folder)
+    if content is None:
+        return set()
+    named = ['result.json', 'report.html', *LABEL_FILES]
+    for entry in content['anatomies'].values():
+        named += [entry.get(key) for key in ('local', 'world', 'mesh', 'markups')]
+        named += entry.get('meshes', [])
+    root = folder.resolve()
+    paths = [folder / str(name) for name in named if name]
+    return {p for p in paths if p.is_file() and p.resolve().is_relative_to(root)}
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuses a folder that a result would replace and that is none itself.
+
+    Raises:
+        ConfigError: it holds something, and no result of ours.
+    """
+    if folder.is_dir() and read_result(folder) is None and any(folder.iterdir()):
+        raise ConfigError(
+            f'{folder}: is there and no earlier result (it has no result.json of one); choose '
+            'another --out, so that nothing of yours is replaced'
+        )
+
+
+def check_out(out: Path) -> None:
+    """Refuses a folder with a ``summary.csv`` or ``project.swproj`` that no inference wrote.
+
+    Raises:
+        ConfigError: see above.
+    """
+    there = [name for name in COHORT_FILES if (out / name).exists()]
+    if there and not (result_folders(out) or _is_our_table(out / COHORT_FILES[0])):
+        raise ConfigError(
+            f'{out}: holds {there[0]} and no result that it could be of; choose another --out, so '
+            'that nothing of yours is replaced'
+        )
+
+
+def _is_our_table(path: Path) -> bool:
+    try:
+        with path.open(encoding='utf-8') as stream:
+            return stream.readline().startswith('subject,anatomy,status,reason,score')
+    except (OSError, UnicodeDecodeError):
+        return False

@@ -1,0 +1,55 @@
+"""Whether a file says how its voxels lie in the patient, or leaves it to be guessed."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+HEADER_BYTES = 2**16
+UNKNOWN = 'the file does not say how it lies in the patient: left and right may be exchanged'
+# Two placements in one header further apart than this, mm, are not rounding.
+APART_MM = 1.0
+
+
+def nifti_placement(image: nibabel.spatialimages.SpatialImage) -> tuple[bool, list[str]]:
+    """Whether the header orients the image, and what is odd about that."""
+    if not isinstance(image, nibabel.Nifti1Pair):
+        return True, []
+    header = image.header
+    codes = int(header['sform_code']), int(header['qform_code'])
+    if codes == (0, 0):
+        return False, [UNKNOWN]
+    if 0 not in codes and (apart := _apart(header, image.shape[:3])) > APART_MM:
+        return True, [
+            f"the header's two placements (sform and qform) are {apart:.0f} mm apart; the sform is "
+            'taken'
+        ]
+    return True, []
+
+
+def itk_placement(path: Path) -> tuple[bool, list[str]]:
+    """The same for NRRD and MetaImage, of whose header SimpleITK fills in what is missing."""
+    with path.open('rb') as stream:
+        head = stream.read(HEADER_BYTES)
+    if head.startswith(b'NRRD'):
+        fields = {
+            line.split(b':')[0].strip().lower() for line in head.split(b'\n\n')[0].split(b'\n')
+        }
+        oriented = b'space' in fields
+        sized = bool({b'spacings', b'space directions'} & fields)
+    else:
+        keys = {line.split(b'=')[0].strip() for line in head.split(b'\n') if b'=' in line}
+        oriented = bool({b'TransformMatrix', b'Orientation', b'Rotation'} & keys)
+        sized = bool({b'ElementSpacing', b'ElementSize'} & keys)
+    notes = [] if oriented else [UNKNOWN]
+    return oriented, notes if sized else [
+        *notes,
+        'the file does not say its voxel size: 1 mm taken',
+    ]
+
+
+def _apart(header: nibabel.Nifti1Header, shape: tuple[int, ...]) -> float:
+    """Largest distance of a corner's two places, in the header's unit."""
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], indexing='ij'), -1).reshape(-1, 3)
+    difference = header.get_sform() - header.get_qform()
+    return float(np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max())

@@ -1,0 +1,80 @@
+"""--cfg-options: what people write, and what comes of it."""
+
+import argparse
+
+import pytest
+
+from massm.apis.config import load_config
+from massm.cli import run_command
+from massm.commands.options import add_config_options, check_device, check_jobs
+from massm.errors import ConfigError
+from tests.conftest import ROOT
+
+CONFIG = ROOT / 'configs/massm_r18_phantom.py'
+
+
+def load(*words):
+    parser = argparse.ArgumentParser()
+    add_config_options(parser)
+    return load_config(CONFIG, parser.parse_args(['--cfg-options', *words]).cfg_options)
+
+
+@pytest.mark.parametrize(
+    ('word', 'message'),
+    [
+        ('data/mine', 'is not KEY=VALUE'),
+        ('=3', 'is not KEY=VALUE'),
+        ('train_cfg..x=3', 'is not KEY=VALUE'),
+        ('anatomies=[spleen', 'unpaired brackets'),
+        ('spacing=three', 'expects a number'),
+        ('spacing=-1', 'spacing is in mm'),
+        ('spacing=nan', 'spacing'),
+        ('num_particles=many', 'expects a number'),
+        ('num_particles=1.5', 'whole number'),
+        ('train_cfg.max_epochs=ten', 'expects a number'),
+        ('train_cfg=5', 'is a group of settings'),
+        ('custom_hooks=5', 'is a list of settings'),
+        ('max_epochs=1', 'did you mean train_cfg.max_epochs?'),
+        ('train_pipeline.0.type=X', 'nothing reads'),
+        ('data_rot=/x', 'did you mean data_root?'),
+        ('num_particle=64', 'did you mean num_particles?'),
+        ('train_cfg.max_epoch=3', 'did you mean train_cfg.max_epochs?'),
+        ('param_scheduler.99.T_max=3', 'does not fit'),
+        ('anatomies=../../evil', 'cannot be the name of a file'),
+        ('anatomies=spleen,spleen', 'distinct'),
+    ],
+)
+def test_a_slip_is_one_sentence(word, message, capsys):
+    with pytest.raises(ConfigError) as error:
+        load(word)
+    assert message in str(error.value) and '\n' not in str(error.value)
+
+
+def test_values_become_what_the_setting_is():
+    assert load('data_root=2026').data_root == '2026'
+    assert load('data_root=a,b/x').data_root == 'a,b/x'
+    assert load('data_root=1.50').data_root == '1.50'
+    assert load('anatomies=spleen').anatomies == ['spleen']
+    config = load('train_cfg.max_epochs=3', 'spacing=5', 'load_from=None', 'randomness.seed=3')
+    assert config.train_cfg.max_epochs == 3 and config.spacing == 5
+    assert config.randomness.seed == 3 and config.load_from is None
+    assert load('custom_hooks.CVAEPretrainHook.steps=7').model.spacing
+
+
+def test_it_is_exit_code_1_and_one_line(capsys):
+    assert run_command('train', [str(CONFIG), '--cfg-options', 'data_root', 'data/mine']) == 1
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1 and "'data_root' is not KEY=VALUE" in error
+
+
+def test_jobs_and_devices():
+    assert check_jobs(-1) == -1
+    for jobs in (0, -2):
+        with pytest.raises(ConfigError, match='--jobs'):
+            check_jobs(jobs)
+    check_device(None)
+    check_device('cpu')
+    for device in ('gpu', 'cuda:99', 'tpu', ''):
+        with pytest.raises(ConfigError, match='--device') as error:
+            check_device(device)
+        assert '\n' not in str(error.value)

@@ -1,0 +1,148 @@
+"""Names, columns and matrices of a project that must not be taken as they are."""
+
+import json
+
+import numpy as np
+import pytest
+
+from massm.cli import run_command
+from massm.cohort.manifest import load_manifest
+from massm.io.meshes import write_mesh
+from massm.io.particles import read_particles, write_particles
+from massm.io.shapeworks import read_project
+from massm.shape.statistics import shape_statistics
+
+NAMES = ('a', 'b', 'c', 'd')
+
+
+@pytest.fixture
+def project(tmp_path, sphere, rng):
+    """Four subjects of one domain; ``project(rows)`` changes rows by name and gives the file."""
+    folder = tmp_path / 'project'
+    write_mesh(folder / 'm.vtk', sphere)
+    rows = []
+    for name in NAMES:
+        points = sphere.vertices[::40] * rng.normal(1, 0.1, 3)
+        for kind in ('local', 'world'):
+            write_particles(folder / f'{name}_{kind}.particles', points)
+        files = {f'{kind}_particles_1': f'{name}_{kind}.particles' for kind in ('local', 'world')}
+        rows.append({'name': name, 'groomed_1': 'm.vtk', 'group_sex': 'F', **files})
+
+    def write(changes):
+        changed = [{**row, **changes.get(row['name'], {})} for row in rows]
+        (folder / 'p.swproj').write_text(json.dumps({'data': changed}))
+        return folder / 'p.swproj'
+
+    return write
+
+
+def bring(project, data, anatomy='la'):
+    return run_command('shapeworks', ['import', str(project), str(data), '--anatomy', anatomy])
+
+
+def stats(path, capsys):
+    capsys.readouterr()
+    assert run_command('shape_stats', [str(path)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def of(project, names):
+    folder = project.parent
+    world = [read_particles(folder / f'{name}_world.particles') for name in names]
+    return shape_statistics(np.stack(world))
+
+
+@pytest.mark.parametrize(
+    'name', ['../../../../escaped', '/tmp/escaped', 'site1/LA_04', '..', '.hidden', 'a\\b', 'a\nb']
+)
+def test_a_name_that_is_no_file_name_is_refused(project, tmp_path, capsys, name):
+    path = project({'a': {'name': name}})
+    before = sorted(tmp_path.rglob('*'))
+    assert bring(path, tmp_path / 'x/y/data') == 1
+    assert 'cannot be the name of a file' in capsys.readouterr().err
+    assert bring(project({}), tmp_path / 'x/y/data', f'{name}x/..') == 1
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_nothing_is_written_of_a_project_with_one_broken_subject(project, tmp_path):
+    assert bring(project({'d': {'world_particles_1': 'gone'}}), tmp_path / 'data') == 1
+    assert not (tmp_path / 'data').exists()
+
+
+def test_an_excluded_subject_is_left_out_everywhere(project, tmp_path, capsys):
+    path = project({'b': {'excluded': 'true'}, 'c': {'excluded': 'false'}})
+    assert bring(path, tmp_path / 'data') == 0
+    assert 'left out: b' in capsys.readouterr().out
+    assert [s.id for s in load_manifest(tmp_path / 'data').subjects] == ['a', 'c', 'd']
+    expected = of(path, 'acd')
+    assert stats(path, capsys) == stats(tmp_path / 'data/shapes/la', capsys) == expected
+
+
+def test_a_subject_excluded_later_leaves_the_dataset(project, tmp_path, capsys):
+    assert bring(project({}), tmp_path / 'data') == 0
+    path = project({'b': {'excluded': True}})
+    assert bring(path, tmp_path / 'data') == 0
+    assert 'removed, no longer in the project: b' in capsys.readouterr().out
+    assert [s.id for s in load_manifest(tmp_path / 'data').subjects] == ['a', 'c', 'd']
+    assert not list((tmp_path / 'data').rglob('b.*'))
+    assert stats(tmp_path / 'data/shapes/la', capsys) == of(path, 'acd')
+
+
+def test_splits_go_to_shapeworks_and_come_back(project, tmp_path, capsys):
+    path = project({'b': {'group_split': 'test'}, 'c': {'group_split': 'Val'}})
+    assert bring(path, tmp_path / 'data') == 0
+    splits = {'a': 'train', 'b': 'test', 'c': 'val', 'd': 'train'}
+    assert {s.id: s.split for s in load_manifest(tmp_path / 'data').subjects} == splits
+    out = tmp_path / 'out/p.swproj'
+    assert (
+        run_command('shapeworks', ['export', str(tmp_path / 'data'), '--anatomy', 'la', str(out)])
+        == 0
+    )
+    assert bring(out, tmp_path / 'again') == 0
+    assert {s.id: s.split for s in load_manifest(tmp_path / 'again').subjects} == splits
+    expected = of(path, 'ad')
+    for place in (
+        path,
+        out,
+        tmp_path / 'data/shapes/la',
+        tmp_path / 'again/shapes/la/project.swproj',
+    ):
+        assert stats(place, capsys) == expected
+
+
+def test_shapes_laid_on_a_fixed_model_do_not_make_it(project, tmp_path, capsys):
+    path = project({'a': {'fixed': 'true'}, 'b': {'fixed': 'true'}})
+    assert bring(path, tmp_path / 'data') == 0
+    assert {s.id: s.split for s in load_manifest(tmp_path / 'data').subjects} == {
+        'a': 'train', 'b': 'train', 'c': 'test', 'd': 'test',
+    }  # fmt: skip
+    assert stats(path, capsys) == of(path, 'ab')
+
+
+def test_columns_with_another_meaning_are_named(project, tmp_path, capsys):
+    assert bring(project({'a': {'constraints_1': 'c.json', 'notes': ''}}), tmp_path / 'd') == 0
+    assert 'columns not taken over: constraints_1' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('with_matrix', [True, False])
+def test_reflected_shapes_are_refused(project, tmp_path, capsys, with_matrix, blob):
+    flip = np.diag([-1.0, 1, 1, 1])
+    row = {'alignment_1': ' '.join(map(str, flip.ravel()))} if with_matrix else {}
+    path = project({'a': row})
+    local = blob.vertices[::20]
+    write_particles(path.parent / 'a_local.particles', local)
+    write_particles(path.parent / 'a_world.particles', local * (-1, 1, 1))
+    assert bring(path, tmp_path / 'data') == 1
+    assert 'a is reflected' in capsys.readouterr().err
+    assert not (tmp_path / 'data').exists()
+
+
+def test_a_dataset_with_such_names_is_refused(project, tmp_path, capsys):
+    assert bring(project({}), tmp_path / 'data') == 0
+    file = tmp_path / 'data/dataset.json'
+    content = json.loads(file.read_text())
+    content['data_list'][0]['id'] = '../../evil'
+    file.write_text(json.dumps(content))
+    assert run_command('build_pdm', [str(tmp_path / 'data'), '--particles', '16']) == 1
+    assert 'cannot be the name of a file' in capsys.readouterr().err
+    assert read_project(tmp_path / 'data/shapes/la/project.swproj').subjects

@@ -1,0 +1,136 @@
+"""What an inference may replace, and what it must leave alone; a tiny result made by hand."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from massm.cli import run_command
+from massm.commands.infer import unique_names
+from massm.errors import ConfigError
+from massm.inference.cohort_files import write_cohort_files
+from massm.inference.earlier_results import check_out, check_replaceable
+from massm.inference.model_directory import export_model
+from massm.inference.result_files import write_result
+from massm.inference.results import InferenceResult, ShapeResult
+from massm.io.shapeworks import read_project
+from massm.structures import AnatomyStatus, Grid
+from tests.conftest import ball
+
+
+def result(*names):
+    mesh = ball(10, 6)
+    shapes = [
+        ShapeResult(
+            anatomy=name,
+            status=AnatomyStatus.OK,
+            reason='',
+            score=0.9,
+            local_mm=mesh.vertices,
+            world_mm=mesh.vertices,
+            seen=np.ones(len(mesh.vertices), bool),
+            mesh=mesh,
+            seen_vertices=np.ones(len(mesh.vertices), bool),
+            box_mm=np.zeros((8, 3)),
+        )
+        for name in names
+    ]
+    return InferenceResult('scan.nii', Grid((4, 4, 4), np.eye(4)), shapes)
+
+
+def everything(folder):
+    return {str(p.relative_to(folder)) for p in folder.rglob('*') if p.is_file()}
+
+
+def test_a_folder_of_somebody_elses_is_not_touched(tmp_path):
+    (tmp_path / 'p1/meshes').mkdir(parents=True)
+    (tmp_path / 'p1/meshes/manual_edit.stl').write_text('mine')
+    with pytest.raises(ConfigError, match='nothing of yours is replaced'):
+        check_replaceable(tmp_path / 'p1')
+    with pytest.raises(ConfigError, match='nothing of yours is replaced'):
+        write_result(tmp_path / 'p1', result('spleen'))
+    assert everything(tmp_path) == {'p1/meshes/manual_edit.stl'}
+
+
+def test_a_second_result_replaces_the_first_ones_files_alone(tmp_path):
+    folder = tmp_path / 'p1'
+    write_result(folder, result('spleen', 'liver'), ('particles', 'stl', 'markups'))
+    (folder / 'report.html').write_text('of the first result')
+    (folder / 'meshes/manual_edit.stl').write_text('mine')
+    (folder / 'notes.txt').write_text('mine')
+    write_result(folder, result('spleen'), ('particles', 'ply'))
+    assert everything(folder) == {
+        'result.json', 'notes.txt', 'meshes/manual_edit.stl', 'meshes/spleen.ply',
+        'local/spleen.particles', 'world/spleen.particles',
+    }  # fmt: skip
+    assert not (folder / 'markups').exists()
+    (folder / 'meshes/liver.ply').write_text('mine')
+    with pytest.raises(ConfigError, match=r'liver\.ply: is of no earlier result'):
+        write_result(folder, result('liver'))
+    assert (folder / 'meshes/liver.ply').read_text() == 'mine'
+    assert list(json.loads((folder / 'result.json').read_text())['anatomies']) == ['spleen']
+
+
+def test_files_that_a_foreign_result_names_are_not_removed(tmp_path):
+    (tmp_path / 'victim').write_text('mine')
+    write_result(tmp_path / 'p', result('spleen'))
+    file = tmp_path / 'p/result.json'
+    content = json.loads(file.read_text())
+    content['anatomies']['spleen']['local'] = '../victim'
+    file.write_text(json.dumps(content))
+    write_result(tmp_path / 'p', result('spleen'), ('ply',))
+    assert (tmp_path / 'victim').exists()
+
+
+def test_a_table_of_somebody_elses_is_not_replaced(tmp_path):
+    (tmp_path / 'summary.csv').write_text('mine')
+    with pytest.raises(ConfigError, match=r'holds summary\.csv'):
+        check_out(tmp_path)
+    write_cohort_files(tmp_path)  # our own, of which the results were removed
+    check_out(tmp_path)
+
+
+def test_the_cohorts_files_are_about_all_results(tmp_path):
+    for name in ('p1', 'p2', 'p3'):
+        write_result(tmp_path / name, result('spleen'))
+    (tmp_path / 'p2/local/spleen.particles').unlink()
+    (tmp_path / 'other').mkdir()
+    write_cohort_files(tmp_path, {'p3'})
+    rows = list(csv.DictReader((tmp_path / 'summary.csv').open()))
+    assert [row['subject'] for row in rows] == ['p1', 'p2']
+    assert [s.name for s in read_project(tmp_path / 'project.swproj').subjects] == ['p1']
+    for name in ('p1', 'p2', 'p3'):
+        write_result(tmp_path / name, result('spleen'), ('stl',))
+    write_cohort_files(tmp_path)
+    assert not (tmp_path / 'project.swproj').exists()
+
+
+@pytest.mark.parametrize(
+    ('images', 'names'),
+    [
+        (['/d/p1.nii.gz', '/d/p1.nii'], ['p1.nii.gz', 'p1.nii']),
+        (['/d/p1.nii.gz', '/d/p1.nii', '/d/p2.nii'], ['p1.nii.gz', 'p1.nii', 'p2']),
+        (['/d/P1.nii', '/d/p1.nii'], ['P1', 'p1_2']),
+        (['/x/summary.csv.nii'], ['summary.csv_2']),
+        (['/a/s1/ct.nii', '/b/s1/ct.nii'], ['a_s1_ct', 'b_s1_ct']),
+        (['/d/p1', '/d/p1.zip'], None),
+        (['/a/b_c.nii', '/a_b/c.nii', '/a/b/c.nii'], None),
+        (['/a_b/c.nii.gz', '/a/b_c.nii.gz', '/a/b/c.nii', '/a/b/c.nii.gz'], None),
+    ],
+)
+def test_no_two_images_share_a_folder(images, names):
+    found = unique_names(images)
+    assert len({name.casefold() for name in found}) == len(images)
+    assert names is None or [n.split('_')[-1] for n in names] == [n.split('_')[-1] for n in found]
+
+
+def test_no_command_writes_over_what_another_made(tmp_path, capsys):
+    """A phantom's subjects are called as TotalSegmentator's are."""
+    (tmp_path / 's0001').mkdir()
+    (tmp_path / 's0001/ct.nii.gz').write_text('mine')
+    assert run_command('make_phantom', [str(tmp_path), '--subjects', '3']) == 1
+    assert 'no phantom cohort' in capsys.readouterr().err
+    with pytest.raises(ConfigError, match='no model directory'):
+        export_model(None, tmp_path / 'a.pth', tmp_path)
+    assert everything(tmp_path) == {'s0001/ct.nii.gz'}

@@ -1,0 +1,79 @@
+"""DICOM series: values and sentences."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from massm.errors import ImageError
+from massm.io.images import read_scan
+from tests.robustness.scans import dicom, dicom_with_pydicom
+
+AFFINE = np.diag([4.0, 4, 4, 1])
+
+
+@pytest.fixture
+def hu(rng):
+    return rng.integers(-1024, 1500, (8, 9, 6)).astype(np.int16)
+
+
+def plane(hu, intercept, slope=1.0, dtype=np.uint16):
+    stored = np.clip(np.round((hu - intercept) / slope), np.iinfo(dtype).min, None).astype(dtype)
+    return {'pixels': stored, 'RescaleIntercept': str(intercept), 'RescaleSlope': str(slope)}
+
+
+def test_every_slice_has_a_rescale_and_a_type_of_its_own(hu, tmp_path):
+    planes = [
+        plane(hu[..., 0], 0),  # stored without its negative numbers
+        plane(hu[..., 1], -1024),
+        plane(hu[..., 2], 0, dtype=np.int16),
+        plane(hu[..., 3], -1024.5, 0.5),
+        plane(hu[..., 4], -2000),
+        plane(hu[..., 5], -1024),
+    ]
+    for order in (planes, planes[::-1]):
+        expected = hu.astype(float)
+        expected[..., 0] = expected[..., 0].clip(0)
+        expected = expected if order is planes else expected[..., ::-1]
+        folder = dicom_with_pydicom(tmp_path / str(order is planes), order, AFFINE)
+        assert np.allclose(read_scan(folder).volume, expected, atol=0.26)
+
+
+def test_colours_are_refused(hu, tmp_path):
+    colour = {'SamplesPerPixel': 3, 'PhotometricInterpretation': 'RGB', 'PlanarConfiguration': 0}
+    planes = [{'pixels': np.zeros((8, 9, 3), np.uint8), **colour} for _ in range(6)]
+    folder = dicom_with_pydicom(tmp_path / 'scan', planes, AFFINE)
+    with pytest.raises(ImageError, match=r'scan: s000\.dcm holds colours'):
+        read_scan(folder)
+
+
+def test_many_frames_in_one_file_are_named(hu, tmp_path):
+    folder = dicom_with_pydicom(tmp_path / 'scan', [plane(hu[..., 0], -1024)], AFFINE)
+    import pydicom
+
+    file = folder / 's000.dcm'
+    content = pydicom.dcmread(file)
+    del content.ImagePositionPatient, content.ImageOrientationPatient
+    content.file_meta.MediaStorageSOPClassUID = content.SOPClassUID = (
+        '1.2.840.10008.5.1.4.1.1.2.1'  # enhanced CT
+    )
+    content.NumberOfFrames, content.PixelData = 6, content.PixelData * 6
+    content.save_as(file)
+    with pytest.raises(ImageError, match=r'of 6 frames.*dcm2niix'):
+        read_scan(folder)
+
+
+def test_a_zip_with_backslashes_is_unpacked(hu, tmp_path):
+    folder = dicom(tmp_path / 'scan', hu, AFFINE)
+    with zipfile.ZipFile(tmp_path / 'a.zip', 'w') as archive:
+        for file in folder.iterdir():
+            info = zipfile.ZipInfo('x')
+            info.filename = f'scan\\{file.name}'
+            archive.writestr(info, file.read_bytes())
+    assert np.array_equal(read_scan(tmp_path / 'a.zip').volume, hu)
+    with zipfile.ZipFile(tmp_path / 'b.zip', 'w') as archive:
+        info = zipfile.ZipInfo('x')
+        info.filename = '..\\..\\evil.dcm'
+        archive.writestr(info, b'')
+    with pytest.raises(ImageError, match='leaves the archive'):
+        read_scan(tmp_path / 'b.zip')
