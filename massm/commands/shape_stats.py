@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from massm.cohort.gone_shapes import shapes_of
 from massm.errors import ShapeError
 from massm.io.atomic import write_text
 from massm.io.particles import read_particles
@@ -78,6 +77,8 @@ def _read(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]
 
 
 def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]:
+    from massm.cohort.gone_shapes import shapes_of
+
     there = sorted(file.stem for file in (path / 'world').glob('*.particles'))
     known = shapes_of(path)
     # Validation and test shapes lie here too, and what earlier runs left; none shapes the model.

@@ -14,6 +14,8 @@ from massm.models.shape_fit.shape_prior import Shapes
 
 # Sums of so many anatomies at once that they take no more, bytes.
 LARGEST_SUMS = 1.5e9
+# Of the ridge. The largest leave nothing of a filter that serves no subject it does not know.
+STRENGTHS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4, 1e5)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def fit_filters(
     head: ShapeFitHead,
     cases: Callable[[], Iterable[FilterCase]],
     starts: int = 3,
-    strengths: Sequence[float] = (30.0, 100.0, 300.0, 1000.0, 3000.0),
+    strengths: Sequence[float] = STRENGTHS,
 ) -> Tensor:
     """Fits round after round; each begins where filters of the rounds before, fitted without the
     subject's fold, have led.

@@ -25,14 +25,16 @@ def config(tiny_dataset):
             'model.backbone.base_channels': 8,
             'model.neck.out_channels': 8,
             'model.dense_head.feat_channels': 8,
+            'model.mask_head.feat_channels': 8,
             'model.local_head.hidden': 16,
+            'model.local_head.test_starts': 3,
+            'custom_hooks.FilterFitHook.samples': 1,
             'model.local_head.prior': {'modes': 4, 'bends': 8, 'patches': 8},
             'train_dataloader.num_workers': 0,
             'train_dataloader.persistent_workers': False,
             'val_dataloader.num_workers': 0,
             'val_dataloader.persistent_workers': False,
             'test_dataloader.num_workers': 0,
-            'max_epochs': 2,
             'train_cfg.max_epochs': 2,
             'train_cfg.val_interval': 2,
             'param_scheduler.1.T_max': 2,
@@ -52,9 +54,17 @@ def test_one_command_trains_detector_and_fit_and_tests_them(config, work):
     checkpoint = torch.load(work / 'epoch_2.pth', weights_only=False)['state_dict']
     assert checkpoint['local_head.prior.basis'].abs().sum() > 0
     assert checkpoint['local_head.networks.0.last.weight'].abs().sum() > 0
+    assert checkpoint['local_head.filters.weight'].abs().sum() > 0
+    assert checkpoint['dense_head.prior.covariance'].abs().sum() > 0
+    assert (checkpoint['local_head.deviation_factor'] != 1).all()
+    assert checkpoint['local_head.usual_uncertainty'].isfinite().all()
     result = run_test(config, str(work / 'epoch_2.pth'), str(work))
     assert 0 < result.metrics['mean']['local_rmse_mm'] < 200
     assert result.metrics['mean']['world_rmse_mm'] < 60
+    assert (
+        0 <= result.metrics['mean']['within_1_std'] <= result.metrics['mean']['within_2_std'] <= 1
+    )
+    assert 0 <= result.metrics['mean']['dice_drawn_mask'] <= 1
 
 
 def test_the_exported_model_gives_what_the_checkpoint_gives(config, work, tiny_source, tmp_path):
@@ -66,4 +76,5 @@ def test_the_exported_model_gives_what_the_checkpoint_gives(config, work, tiny_s
     one = MASSMInferencer(config, str(work / 'epoch_2.pth'), device='cpu')(image)[0]
     other = MASSMInferencer(tmp_path / 'model', device='cpu')(image)[0]
     for a, b in zip(one.shapes, other.shapes, strict=True):
+        assert (a.uncertainty_mm == b.uncertainty_mm).all() and (a.uncertainty_mm > 0).all()
         assert (a.local_mm == b.local_mm).all() and (a.world_mm == b.world_mm).all()

@@ -256,6 +256,20 @@ def test_closed_form_filters_fit_bright_blobs_without_any_training():
     assert (fits < 0.6 * means).all()
 
 
+def test_several_starts_agree_and_their_spread_is_part_of_the_uncertainty():
+    head = blob_head()
+    cases = blobs(head, 10)
+    fit_filters(head, lambda: filter_cases(cases[:8]), starts=4)
+    one, _ = errors(head, cases[8:])
+    alone = head.predict(Seen(cases[8][0], SIZES), middle(cases[8][1]))
+    head.test_starts = 7
+    seven, means = errors(head, cases[8:])
+    assert seven.mean() < 1.05 * one.mean() and (seven < means).all()
+    together = head.predict(Seen(cases[8][0], SIZES), middle(cases[8][1]))
+    assert together.local_vox.shape == alone.local_vox.shape
+    assert together.deviation_mm.mean() > alone.deviation_mm.mean()
+
+
 def test_a_step_teaches_some_particles_the_same_ones_in_every_process():
     one, other = (blob_head(particles_per_step=20) for _ in range(2))
     ((image, points),) = blobs(one, 1)

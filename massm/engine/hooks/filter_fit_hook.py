@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from massm.datasets.samplers import SampleIndex
 from massm.datasets.shape_dataset import ShapeDataset
 from massm.engine.distributed import unwrapped
-from massm.engine.shape_filter_training import FilterCase, fit_filters
+from massm.engine.shape_filter_training import STRENGTHS, FilterCase, fit_filters
 from massm.models.massm import MASSM, image_sizes
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.models.shape_fit.profiles import Seen
@@ -39,7 +39,7 @@ class FilterFitHook(Hook):
         self,
         samples: int = 200,
         starts: int = 3,
-        strengths: Sequence[float] = (30.0, 100.0, 300.0, 1000.0, 3000.0),
+        strengths: Sequence[float] = STRENGTHS,
     ) -> None:
         self.samples, self.starts, self.strengths = samples, starts, tuple(strengths)
 

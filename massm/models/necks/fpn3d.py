@@ -15,16 +15,16 @@ class FPN3D(BaseModule):
     Args:
         in_channels: of the backbone's stages, fine to coarse.
         out_channels: of every output.
-        num_outs: levels that are given, from the finest; all without.
         norm_cfg: mmcv norm config; group norm by default.
+        num_outs: levels that are given, from the finest; all without.
     """
 
     def __init__(
         self,
         in_channels: list[int],
         out_channels: int = 64,
-        num_outs: int | None = None,
         norm_cfg: dict | None = None,
+        num_outs: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)

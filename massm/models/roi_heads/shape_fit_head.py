@@ -38,6 +38,9 @@ from massm.models.shape_fit.profiles import (
 from massm.models.shape_fit.shape_prior import ShapePrior, Shapes
 from massm.registry import MODELS
 
+# Where fits of a box start in use, in the starts' standard deviations.
+STARTS = torch.cat([torch.zeros(1, 3), torch.eye(3), -torch.eye(3)])
+
 
 @dataclass(frozen=True)
 class Round:
@@ -81,6 +84,8 @@ class ShapeFitHead(BaseModule):
             Neighbours see almost the same, so that more subjects teach more than more particles.
         start_std: of the starts' distance from the true centre in training, mm an axis.
         start_turn: of their rotation, radians.
+        test_starts: fits a box in use: from its centre and ``start_std`` beside it along the axes,
+            at most seven.
         hidden, code: see :class:`OffsetNetwork`.
         independence: share of the particles that count as independent measurements; neighbours
             err alike.
@@ -100,6 +105,7 @@ class ShapeFitHead(BaseModule):
         particles_per_step: int | None = None,
         start_std: float = 4.0,
         start_turn: float = 0.05,
+        test_starts: int = 1,
         hidden: int = 96,
         code: int = 16,
         independence: float = 0.15,
@@ -109,6 +115,7 @@ class ShapeFitHead(BaseModule):
         super().__init__(init_cfg)
         self.spacing, self.stages = spacing, list(stages)
         self.starts, self.start_std, self.start_turn = starts, start_std, start_turn
+        self.test_starts = min(test_starts, len(STARTS))
         self.particles_per_step = min(particles_per_step or num_particles, num_particles)
         self.register_buffer('independence', torch.tensor(independence))
         # What validation says of the standard deviations: a factor, and which mean (mm) is usual.
@@ -196,21 +203,31 @@ class ShapeFitHead(BaseModule):
         return frames[..., 0, :], Around(points / self.spacing, frames / self.spacing)
 
     def predict(self, seen: Seen, centers_vox: Tensor) -> ShapeFit:
-        """Fits every anatomy from its centre ``[B, K, 3]`` (voxels)."""
+        """Fits every anatomy from around its centre ``[B, K, 3]`` (voxels); of several starts the
+        median, whose standard deviation holds their spread."""
         with full_precision(seen.images):
             centers = centers_vox.transpose(0, 1).float() * self.spacing
-            *_, last = self.rounds(seen, FitState.at(centers, len(self.prior.shapes)))
+            around = self.start_std * STARTS[: self.test_starts].to(centers)
+            starts = (centers.unsqueeze(2) + around).flatten(1, 2)
+            *_, last = self.rounds(seen, FitState.at(starts, len(self.prior.shapes)))
             return self._result(last)
 
     def _result(self, last: Round) -> ShapeFit:
-        local = last.after.points(self.prior.shapes).transpose(0, 1)
-        world = last.after.world(self.prior.shapes).transpose(0, 1)
-        return ShapeFit(
-            local / self.spacing,
-            world,
-            last.posterior.deviation().transpose(0, 1) * self.deviation_factor[:, None],
-            last.after.coefficients.transpose(0, 1),
+        shapes = self.prior.shapes
+        points, world, normals, deviation, coefficients = (
+            x.unflatten(1, (-1, self.test_starts)).transpose(0, 1)
+            for x in (
+                last.after.points(shapes),
+                last.after.world(shapes),
+                last.normals,
+                last.posterior.deviation(),
+                last.after.coefficients,
+            )
         )
+        local = middle_of(points)
+        spread = ((points - local.unsqueeze(2)) * normals).sum(-1).square().mean(2)
+        together = (deviation.square().mean(2) + spread).sqrt() * self.deviation_factor[:, None]
+        return ShapeFit(local / self.spacing, middle_of(world), together, middle_of(coefficients))
 
     def loss(
         self,
@@ -266,6 +283,12 @@ class ShapeFitHead(BaseModule):
         centers = centers_mm.repeat_interleave(starts, 1) + self.start_std * shift
         state = FitState.at(centers, len(self.prior.shapes))
         return replace(state, rotation=rotation_from_vector(self.start_turn * turn))
+
+
+def middle_of(fits: Tensor) -> Tensor:
+    """``[B, K, S, ...]``: the median over S starts, the mean of the middle two if they are even."""
+    ordered, count = fits.sort(2).values, fits.shape[2]
+    return (ordered[:, :, (count - 1) // 2] + ordered[:, :, count // 2]) / 2
 
 
 def likelihood(round_: Round, truth_mm: Tensor, shapes: Shapes) -> Tensor:
