@@ -14,7 +14,8 @@ from massm.models.shape_fit.shape_prior import Shapes
 
 # Sums of so many anatomies at once that they take no more, bytes.
 LARGEST_SUMS = 1.5e9
-# Of the ridge. The largest leave nothing of a filter that serves no subject it does not know.
+# Of the ridge. The largest leave next to nothing of a filter that serves no subject it does not
+# know.
 STRENGTHS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4, 1e5)
 
 
@@ -22,14 +23,14 @@ STRENGTHS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4, 1e5)
 class FilterCase:
     """One subject: what is ``seen`` of it (a batch of one), its particles ``[K, M, 3]`` and their
     boxes' centres ``[K, 3]`` in mm, which anatomies it has ``[K]``, the ``seed`` of its starts and
-    its ``fold``, 0 or 1."""
+    for each anatomy its ``fold`` ``[K]``, 0 or 1."""
 
     seen: Seen
     local_mm: Tensor
     centers_mm: Tensor
     has_shape: Tensor
     seed: int
-    fold: int
+    fold: Tensor
 
 
 @torch.no_grad()
@@ -75,12 +76,15 @@ def _fit_anatomies(
             if filters is None:
                 states[n] = _start(head, case, starts, anatomies)
             else:
-                states[n] = _advance(head, shapes, case, states[n], filters, r - 1)
+                rows = torch.arange(count), case.fold[anatomies]
+                known = replace(filters, without=filters.without[rows])
+                states[n] = _advance(head, shapes, case, states[n], known, r - 1)
             _add(head, shapes, case, states[n], sums, r, anatomies)
         sums.share()
         filters = sums.solve(strengths)
+        known = filters.spread.isfinite().all(1)
         head.filters.weight[r, anatomies] = filters.weight
-        head.filters.log_spread[r, anatomies] = filters.spread.log()
+        head.filters.log_spread[r, anatomies][known] = filters.spread[known].log()
 
 
 def _start(head: ShapeFitHead, case: FilterCase, starts: int, anatomies: slice) -> FitState:
@@ -97,12 +101,11 @@ def _advance(
     filters: Filters,
     r: int,
 ) -> FitState:
-    """Round ``r`` with the filters that do not know the case."""
+    """Round ``r`` with the filters ``without`` the case ``[K, M, F + 1]``."""
     normals, around = head.look_around(state, shapes)
     profile = image_profiles(case.seen, around, head.pattern(r))
-    weight = filters.without[:, case.fold]
     precision = head.independence * visible(case.seen, around) / filters.spread.unsqueeze(1) ** 2
-    offsets = Offsets(linear_offsets(weight, profile), precision)
+    offsets = Offsets(linear_offsets(filters.without, profile), precision)
     found = posterior(state, shapes, normals, offsets, head.modes(r))
     return moved(state, shapes, found.best)
 
@@ -121,4 +124,4 @@ def _add(
     truth = case.local_mm[anatomies].unsqueeze(1)
     offsets = (normals * (truth - head.spacing * around.points)).sum(-1)
     for k in case.has_shape[anatomies].nonzero().flatten().tolist():
-        sums.add(case.fold, k, profile[k], offsets[k])
+        sums.add(int(case.fold[anatomies][k]), k, profile[k], offsets[k])

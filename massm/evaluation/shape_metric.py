@@ -79,7 +79,8 @@ class ShapeMetric(BaseMetric):
             **{f'local_rmse_mm_{at}': axis_rmse(shape, true) for at, shape in yardsticks.items()},
             'world_rmse_mm_mean_shape': axis_rmse(mean, true_world),
         }
-        if self.surfaces:
+        # Shapes may come into a dataset without a mask.
+        if self.surfaces and sample['mesh'][k] is not None and sample['mask'][k] is not None:
             reference = SurfaceReference.read(sample['mesh'][k], sample['mask'][k])
             row.update(self._surface_row(k, local, true, yardsticks, reference))
             if 'pred_masks' in sample:

@@ -19,6 +19,8 @@ WITHIN = {'within_1_std': 1.0, 'within_2_std': 2.0}
 ONE_STD_SHARE = 0.683
 # What is usual: so many validation shapes are surer than this.
 USUAL_SHARE = 0.95
+# Fewer do not tell what is usual.
+LEAST_CASES = 10
 
 
 @METRICS.register_module()
@@ -29,7 +31,8 @@ class UncertaintyMetric(BaseMetric):
 
     Also what would have calibrated it, for the hook that does: for anatomy NAME
     ``deviation_factor/NAME``, by which its standard deviations must be multiplied, and
-    ``usual_uncertainty/NAME`` (mm), the largest mean that is not unusual.
+    ``usual_uncertainty/NAME`` (mm), the largest mean that is not unusual, infinite where there are
+    too few cases.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -55,7 +58,8 @@ class UncertaintyMetric(BaseMetric):
             own = [(row, errors) for row, errors in cases if row['anatomy'] == name]
             errors = np.concatenate([errors for _, errors in own])
             factor = float(np.quantile(errors, ONE_STD_SHARE))
-            usual = np.quantile([row['uncertainty_mm'] for row, _ in own], USUAL_SHARE)
+            means = [row['uncertainty_mm'] for row, _ in own]
+            usual = np.quantile(means, USUAL_SHARE) if len(own) >= LEAST_CASES else np.inf
             values[f'deviation_factor/{name}'] = factor
             values[f'usual_uncertainty/{name}'] = float(factor * usual)
         return values

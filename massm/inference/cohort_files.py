@@ -13,7 +13,8 @@ from massm.shape.alignment import rigid_fit
 
 COLUMNS = (
     'subject', 'anatomy', 'status', 'reason', 'score', 'seen_share', 'volume_ml', 'surface_cm2',
-    'axis1_mm', 'axis2_mm', 'axis3_mm', 'mahalanobis', 'volume_percentile', 'z1', 'z2', 'z3',
+    'axis1_mm', 'axis2_mm', 'axis3_mm', 'mahalanobis', 'uncertainty_mm',
+    'volume_percentile', 'z1', 'z2', 'z3',
 )  # fmt: skip
 
 

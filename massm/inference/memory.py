@@ -9,13 +9,18 @@ from massm.structures import Grid
 # The network's largest maps at once, in floats per voxel and base channel: measured on ResNet-18
 # with 32 channels (2.1 GiB for 26 million voxels), with some to spare.
 FLOATS_PER_CHANNEL = 0.5
+# Copies at once of the masks that a network draws, floats per voxel and anatomy.
+MASK_COPIES = 3
 
 
 def needed_bytes(working: Grid, model: MASSM) -> int:
     """An estimate of what inference on ``working`` takes beside the model."""
     voxels = working.shape[0] * working.shape[1] * working.shape[2]
     channels = next(model.backbone.parameters()).shape[0]
-    return int(voxels * (working_volume.BYTES_PER_VOXEL + 4 * FLOATS_PER_CHANNEL * channels))
+    floats = FLOATS_PER_CHANNEL * channels
+    if model.mask_head is not None:
+        floats += MASK_COPIES * len(model.anatomies)
+    return int(voxels * (working_volume.BYTES_PER_VOXEL + 4 * floats))
 
 
 def check_memory(source: str, working: Grid, model: MASSM, device: torch.device) -> None:

@@ -81,4 +81,8 @@ def _mean(samples: list[ShapeSample]) -> ShapeSample:
         values = torch.stack([getattr(s, name) for s in samples])
         weights = share.to(values).view(*share.shape, *[1] * (values.dim() - 2))
         setattr(first, name, (weights * values).sum(0))
+    if 'pred_deviation_mm' in first:
+        variances = torch.stack([s.pred_deviation_mm for s in samples]).square()
+        first.pred_deviation_mm = (share[..., None].to(variances) * variances).sum(0).sqrt()
+    first.pop('pred_masks', None)  # of one pass alone, and not moved back
     return first

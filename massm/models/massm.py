@@ -120,6 +120,8 @@ class MASSM(BaseModel):
         if roi_extractor is None:
             seen = {'in_channels': backbone.get('in_channels', 1), 'spacing': spacing}
             self.local_head = MODELS.build({**local_head, **sizes, **seen})
+            if getattr(self.local_head, 'reads_mask', False) and self.mask_head is None:
+                raise ConfigError('local_head.reads_mask needs a mask_head; give one, or set False')
             return
         levels = {'in_channels': channels, 'num_anatomies': count}
         self.roi_extractor = MODELS.build({'strides': strides, **roi_extractor, **levels})
@@ -174,12 +176,12 @@ class MASSM(BaseModel):
         """Predicts a preprocessed batch ``[B, C, X, Y, Z]``; ``sizes`` ``[B, 3]`` are unpadded."""
         pyramid = self.neck(self.backbone(inputs))
         boxes, scores = self.dense_head.decode(self.dense_head(pyramid), sizes)
+        masks = self.mask_head and self.mask_head(pyramid)
         if self.roi_extractor is None:
-            masks = self.mask_head and self.mask_head(pyramid)
             return self._fit(Seen.of(inputs, sizes, masks), boxes, scores, masks)
         local = self._local(pyramid, boxes)[-1]
         world = self.world_head(local * self.spacing, self.templates.world_mm)
-        return Prediction(boxes, scores, local, world)
+        return Prediction(boxes, scores, local, world, mask_logits=masks)
 
     def loss(self, inputs: Tensor, data_samples: list[ShapeSample]) -> dict[str, Tensor]:
         """The weighted losses, and their unweighted values for the log (``raw/...``)."""

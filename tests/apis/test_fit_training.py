@@ -57,7 +57,6 @@ def test_one_command_trains_detector_and_fit_and_tests_them(config, work):
     assert checkpoint['local_head.filters.weight'].abs().sum() > 0
     assert checkpoint['dense_head.prior.covariance'].abs().sum() > 0
     assert (checkpoint['local_head.deviation_factor'] != 1).all()
-    assert checkpoint['local_head.usual_uncertainty'].isfinite().all()
     result = run_test(config, str(work / 'epoch_2.pth'), str(work))
     assert 0 < result.metrics['mean']['local_rmse_mm'] < 200
     assert result.metrics['mean']['world_rmse_mm'] < 60

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from massm.models.dense_heads.center_prior import Candidates
 from massm.models.dense_heads.soft_center_head import SoftCenterHead, SoftMaps
 
 # Four anatomies of a cohort (mm, the patient's middle): two are mirror images of each other.
@@ -82,10 +83,78 @@ def test_clear_maps_keep_their_own_centres(shift):
     assert torch.allclose(found(head(cohort()), where), found(head(), where), atol=1e-3)
 
 
-def test_a_cohort_in_which_one_anatomy_is_never_seen():
+def test_an_anatomy_that_no_subject_has_keeps_its_own_map():
     centers = cohort()
     centers[:, 1] = np.nan
-    assert (found(head(centers), bumps(truth(), 14.0)) - truth()).norm(dim=-1).max() < 1
+    far = truth()
+    far[0, 1] = torch.tensor([4.0, 4, 40])
+    assert (found(head(centers), bumps(far, 14.0)) - far).norm(dim=-1).max() < 1
+
+
+def test_groups_that_no_subject_links_do_not_place_each_other():
+    centers = cohort()
+    centers[::2, 2:] = np.nan
+    centers[1::2, :2] = np.nan
+    prior = head(centers).prior
+    assert prior.linked[0, 1] == 1 and prior.linked[2, 3] == 1 and not prior.linked[:2, 2:].any()
+    # The one group moved against the other.
+    apart = truth()
+    apart[0, 2:] += torch.tensor([-6.0, -8, -4])
+    assert (found(head(centers), bumps(apart, 14.0)) - apart).norm(dim=-1).max() < 1
+
+
+def test_sparse_subjects_make_nothing_sure():
+    """One with a single centre says nothing of where it lies to others."""
+    full, sparse = cohort(30), cohort(30)
+    alone = np.random.default_rng(1).integers(0, 4, 300)
+    lonely = np.full((300, 4, 3), np.nan)
+    lonely[np.arange(300), alone] = PLACES[alone] + 10
+    both = [head(c).prior for c in (full, np.concatenate([sparse, lonely]))]
+    spread = [relative_std(prior) for prior in both]
+    assert spread[1] > 0.8 * spread[0]
+    # Between what was drawn, 5 mm an axis, and what was expected before, 20 mm.
+    assert 5 * 2**0.5 < spread[0] < 20 * 2**0.5
+
+
+def relative_std(prior):
+    """Of the first centre about the second, mm along x."""
+    across = torch.zeros(12, dtype=torch.float64)
+    across[0], across[3] = 1, -1
+    return float((across @ prior.covariance @ across).sqrt())
+
+
+@pytest.mark.parametrize('flat', [True, False])
+def test_anatomies_below_the_scan_do_not_pull_those_in_it(flat):
+    """Absent ones: their maps are flat, or have a peak somewhere and no presence."""
+    below = np.array([[0.0, 0, -300 - 20 * n] for n in range(8)])
+    generator = np.random.default_rng(0)
+    centers = np.concatenate([PLACES, below]) + 5 * generator.normal(size=(60, 12, 3))
+    made = SoftCenterHead(12, 8, 2)
+    made.spacing.fill_(SPACING)
+    made.read_centers(centers)
+    where, presence = (torch.zeros(1, 12, *SHAPE[2:]) for _ in range(2))
+    where[:, :4], presence[:, :4] = bumps(truth(), 14.0), 2.0
+    presence[:, 4:] = -3.0
+    if not flat:
+        spots = torch.as_tensor(generator.uniform(8, 36, (1, 8, 3))).float()
+        where[:, 4:] = bumps(spots, 14.0)
+    boxes, _ = made.decode(SoftMaps(where, presence, torch.zeros_like(where)), SIZES)
+    assert (boxes[0, :4, :3] - truth()[0]).norm(dim=-1).max() < 1
+    expected = MIDDLE + torch.as_tensor(below[0]).float() / SPACING
+    assert (boxes[0, 4, :3] - expected).norm() * SPACING < 20
+
+
+def test_what_silent_maps_say_is_no_echo():
+    prior = head(cohort()).prior
+    where = torch.zeros(SHAPE)
+    where[:, 0] = bumps(truth(), 14.0)[:, 0]
+    probability, index = where.flatten(2).softmax(2).topk(128, 2)
+    cells = torch.stack(torch.unravel_index(index, SHAPE[2:]), -1) * 2 * SPACING
+    presence = torch.ones(1, 4)
+    found = Candidates.of(cells, probability, presence, SIZES * SPACING)
+    _, covariance = prior.expectations(found)
+    assert covariance[0, 0].diagonal().min().sqrt() > 300  # of the only one that is seen
+    assert covariance[0, 1].diagonal().max().sqrt() < 60
 
 
 def test_a_checkpoint_brings_the_prior():

@@ -74,3 +74,22 @@ def test_some_particles_get_their_own_filters():
     whole, _ = filters(0, seen)
     part, spread = filters(0, seen[:, :, some], some)
     assert torch.allclose(part, whole[:, :, some], atol=1e-5) and spread.shape == (K, 1, 2)
+
+
+def test_an_anatomy_that_nobody_has_says_nothing():
+    sums = RidgeSums(K, M, F, torch.device('cpu'))
+    for n, (seen, offsets) in enumerate(subjects(10, noise=1.0)):
+        sums.add(n % 2, 0, seen[0], offsets[0])
+    sums.share()
+    found = sums.solve([1.0])
+    assert found.spread[0].isfinite().all() and found.weight[0].any()
+    assert found.spread[1].isinf().all() and not found.weight[1].any()
+
+
+def test_with_one_fold_the_strongest_ridge_is_taken():
+    sums = RidgeSums(K, M, F, torch.device('cpu'))
+    for seen, offsets in subjects(6, noise=1.0):
+        for k in range(K):
+            sums.add(0, k, seen[k], offsets[k])
+    sums.share()
+    assert torch.allclose(sums.solve([1.0, 1e4]).weight, sums.solve([1e4]).weight)

@@ -241,7 +241,7 @@ def filter_cases(cases):
             middle(points)[0],
             torch.ones(1, dtype=torch.bool),
             seed=n,
-            fold=n % 2,
+            fold=torch.tensor([n % 2]),
         )
         for n, (image, points) in enumerate(cases)
     ]

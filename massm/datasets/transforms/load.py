@@ -11,7 +11,7 @@ from massm.errors import ShapeError
 from massm.io.nifti import map_volume, read_mask
 from massm.io.particles import read_particles
 from massm.registry import TRANSFORMS
-from massm.structures import AnatomyStatus, Grid
+from massm.structures import Grid
 from massm.structures.grid import in_field_of_view
 
 # Voxels that particles may lie outside of their volume: surfaces are smooth, voxels are not.
@@ -85,7 +85,11 @@ class LoadMasks(BaseTransform):
             if path is not None:
                 masks[k] = read_mask(path)[0]
         results['masks'] = masks
+        # Shapes may come without a mask: then nothing is known of it.
         results['labelled'] = np.array(
-            [status is not AnatomyStatus.UNLABELLED for status in results['status']]
+            [
+                path is not None or status.is_missing
+                for path, status in zip(results['mask'], results['status'], strict=True)
+            ]
         )
         return results

@@ -1,5 +1,6 @@
 """The model learns from validation how sure it may be."""
 
+import math
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -11,8 +12,9 @@ from massm.registry import HOOKS
 
 @HOOKS.register_module()
 class CalibrationHook(Hook):
-    """Stores what ``UncertaintyMetric`` found in each validation in the model, before a checkpoint
-    is saved: one factor on the standard deviations per anatomy, and which mean is still usual."""
+    """Stores what ``UncertaintyMetric`` found in each validation in the model, before the best
+    checkpoint is saved: one factor on the standard deviations per anatomy, and which mean is still
+    usual."""
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """See the class."""
@@ -22,5 +24,5 @@ class CalibrationHook(Hook):
             return
         for k, name in enumerate(model.anatomies):
             factor = (metrics or {}).get(f'deviation_factor/{name}')
-            if factor is not None:
+            if factor is not None and math.isfinite(factor) and factor > 0:
                 calibrate(k, factor, metrics[f'usual_uncertainty/{name}'])

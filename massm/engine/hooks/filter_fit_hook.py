@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
+import torch
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -18,7 +19,8 @@ from massm.registry import HOOKS
 
 # Epochs of training never reach this: its samples are drawn anew.
 FIRST_EPOCH = 1_000_000
-# Volumes are kept in memory while they take no more, bytes; else read again in every round.
+# Volumes are kept in memory while those of all processes take no more, bytes; else read again in
+# every round.
 LARGEST_KEPT = 2e9
 
 
@@ -65,9 +67,10 @@ class TrainingCases:
         self.model, self.dataset = model, dataset
         self.draws = [(i, p) for p in range(passes) for i in range(len(dataset))]
         self.draws = self.draws[rank::world_size]
-        voxels = dataset.sizes().prod(1).mean() if len(dataset) else 0
+        self.folds = _folds(dataset)
         # Half precision keeps HU to 2 where it matters.
-        self.kept: dict | None = {} if 2 * voxels * len(self.draws) < LARGEST_KEPT else None
+        taken = 2 * dataset.sizes().prod(1).mean() * passes * len(dataset)
+        self.kept: dict | None = {} if taken < LARGEST_KEPT else None
 
     def __call__(self) -> Iterator[FilterCase]:
         """The same cases at every call."""
@@ -97,5 +100,14 @@ class TrainingCases:
             sample.boxes[:, :3].float() * spacing,
             sample.has_shape,
             sample.seed,
-            subject % 2,
+            self.folds[subject],
         )
+
+
+def _folds(dataset: ShapeDataset) -> torch.Tensor:
+    """``[N, K]``: those that have an anatomy are in its two folds by turns."""
+    has = [
+        [path is not None for path in dataset.get_data_info(i)['local']]
+        for i in range(len(dataset))
+    ]
+    return (torch.tensor(has).cumsum(0) - 1).clamp(min=0) % 2

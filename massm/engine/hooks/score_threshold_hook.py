@@ -12,7 +12,7 @@ from massm.registry import HOOKS
 @HOOKS.register_module()
 class ScoreThresholdHook(Hook):
     """Stores :func:`massm.evaluation.score_threshold.best_threshold` of each validation in the
-    model, before a checkpoint is saved, so that test and inference use it."""
+    model, before the best checkpoint is saved, so that test and inference use it."""
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Takes the threshold that ``DetectionMetric`` found."""

@@ -15,8 +15,8 @@ from massm.models.losses.focal_regression import masked_mean
 from massm.registry import MODELS
 
 # Cross entropy is counted by the anatomy's own size, so that a small one in a large scan is no less
-# worth than a large one; so many voxels more, for those that are absent.
-CROSS_ENTROPY, LEAST_VOXELS = 0.3, 100.0
+# worth than a large one; this share of the volume more, for those that are absent.
+CROSS_ENTROPY, LEAST_SHARE = 0.3, 2e-4
 NOWHERE = 30.0
 
 
@@ -72,7 +72,7 @@ class SegmentationHead(BaseModule):
         # One voxel more above and below: an absent anatomy of which nothing is found has no loss.
         voxels = masks.flatten(2).sum(2)
         dice = (2 * overlap + 1) / (share.flatten(2).sum(2) + voxels + 1)
-        surprise = cross_entropy.flatten(2).sum(2) / (voxels + LEAST_VOXELS)
+        surprise = cross_entropy.flatten(2).sum(2) / (voxels + LEAST_SHARE * sizes.prod(1)[:, None])
         loss = 1 - dice + CROSS_ENTROPY * surprise
         return masked_mean(loss.unsqueeze(-1), labelled)
 

@@ -60,7 +60,7 @@ class SoftCenterHead(BaseModule):
         feat_channels: int = 32,
         window: int = 3,
         sigma: float = 1.0,
-        candidates: int = 128,
+        candidates: int = 512,
         norm_cfg: dict | None = None,
         loss_heatmap: dict | None = None,
         init_cfg: dict | None = None,
@@ -108,7 +108,7 @@ class SoftCenterHead(BaseModule):
         valid = valid_cells(maps.where, image_sizes, self.stride)
         where = maps.where.masked_fill(~valid, -1e4)
         if self.prior.is_filled:
-            center = self._agreed_center(where, valid)
+            center = self._agreed_center(where, maps.presence, image_sizes)
         else:
             center = self._soft_center(where, _cells(where.flatten(2).argmax(2), where))
         cell = nearest_cell(center, image_sizes, self.stride)
@@ -155,20 +155,23 @@ class SoftCenterHead(BaseModule):
             'L_o': masked_mean(cross_entropy.unsqueeze(-1) + distance.sum(-1, True), has_box),
         }
 
-    def _agreed_center(self, where: Tensor, valid: Tensor) -> Tensor:
+    def _agreed_center(self, where: Tensor, presence: Tensor, image_sizes: Tensor) -> Tensor:
         """``[B, K, 3]`` voxels: the soft centre around the cell that is likely under the map and
         under the prior, or where the other anatomies expect it, if no cell is."""
         count = min(self.candidates, where[0, 0].numel())
-        share, index = where.flatten(2).softmax(2).topk(count, 2)
+        probability, index = where.flatten(2).softmax(2).topk(count, 2)
         cells = _cells(index, where)
-        scale = self.stride * self.spacing
-        density = 1 / (valid.flatten(1).sum(1) * scale**3)
-        found = Candidates(cells * scale, share, density)
+        found = Candidates.of(
+            cells * self.stride * self.spacing,
+            probability,
+            gather_own(presence, index[..., 0]).sigmoid(),
+            image_sizes * self.spacing,
+        )
         mean, covariance = self.prior.expectations(found)
-        points, elsewhere = weighed(found, mean, covariance)
+        points, none = weighed(found, mean, covariance)
         best = points.argmax(2)
         chosen = cells.gather(2, best[..., None, None].expand(-1, -1, 1, 3)).squeeze(2)
-        seen = elsewhere < points.sum(2)
+        seen = none < points.sum(2)
         center = self._soft_center(where, chosen)
         return torch.where(seen.unsqueeze(-1), center, (mean / self.spacing).to(center))
 

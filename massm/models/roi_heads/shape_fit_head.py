@@ -117,7 +117,7 @@ class ShapeFitHead(BaseModule):
         self.starts, self.start_std, self.start_turn = starts, start_std, start_turn
         self.test_starts = min(test_starts, len(STARTS))
         self.particles_per_step = min(particles_per_step or num_particles, num_particles)
-        self.register_buffer('independence', torch.tensor(independence))
+        self.independence = independence
         # What validation says of the standard deviations: a factor, and which mean (mm) is usual.
         self.register_buffer('deviation_factor', torch.ones(num_anatomies))
         self.register_buffer('usual_uncertainty', torch.full((num_anatomies,), torch.inf))
@@ -138,9 +138,12 @@ class ShapeFitHead(BaseModule):
         )
 
     def read_templates(self, templates: Sequence[ShapeTemplate], spacing: float) -> None:
-        """Takes the shape models of ``templates``; filters of earlier ones are forgotten."""
+        """Takes the shape models of ``templates``; filters and calibration of earlier ones are
+        forgotten."""
         self.prior.read(templates)
         self.filters.forget()
+        self.deviation_factor.fill_(1.0)
+        self.usual_uncertainty.fill_(torch.inf)
 
     def calibrate(self, k: int, factor: float, usual_mm: float) -> None:
         """Multiplies the standard deviations of anatomy ``k`` by ``factor``; a mean above
@@ -204,7 +207,7 @@ class ShapeFitHead(BaseModule):
 
     def predict(self, seen: Seen, centers_vox: Tensor) -> ShapeFit:
         """Fits every anatomy from around its centre ``[B, K, 3]`` (voxels); of several starts the
-        median, whose standard deviation holds their spread."""
+        fit that is nearest to all, whose standard deviation holds their spread."""
         with full_precision(seen.images):
             centers = centers_vox.transpose(0, 1).float() * self.spacing
             around = self.start_std * STARTS[: self.test_starts].to(centers)
@@ -224,10 +227,13 @@ class ShapeFitHead(BaseModule):
                 last.after.coefficients,
             )
         )
-        local = middle_of(points)
+        chosen = medoids(points)
+        local = taken(points, chosen)
         spread = ((points - local.unsqueeze(2)) * normals).sum(-1).square().mean(2)
         together = (deviation.square().mean(2) + spread).sqrt() * self.deviation_factor[:, None]
-        return ShapeFit(local / self.spacing, middle_of(world), together, middle_of(coefficients))
+        return ShapeFit(
+            local / self.spacing, taken(world, chosen), together, taken(coefficients, chosen)
+        )
 
     def loss(
         self,
@@ -285,10 +291,16 @@ class ShapeFitHead(BaseModule):
         return replace(state, rotation=rotation_from_vector(self.start_turn * turn))
 
 
-def middle_of(fits: Tensor) -> Tensor:
-    """``[B, K, S, ...]``: the median over S starts, the mean of the middle two if they are even."""
-    ordered, count = fits.sort(2).values, fits.shape[2]
-    return (ordered[:, :, (count - 1) // 2] + ordered[:, :, count // 2]) / 2
+def medoids(points: Tensor) -> Tensor:
+    """``[B, K]``: which of S fits ``[B, K, S, M, 3]`` is nearest to all others."""
+    flat = points.flatten(3)
+    return torch.cdist(flat, flat).sum(3).argmin(2)
+
+
+def taken(fits: Tensor, chosen: Tensor) -> Tensor:
+    """``[B, K, S, ...]`` at ``chosen`` ``[B, K]``."""
+    index = chosen.view(*chosen.shape, *[1] * (fits.dim() - 2))
+    return fits.gather(2, index.expand(-1, -1, 1, *fits.shape[3:])).squeeze(2)
 
 
 def likelihood(round_: Round, truth_mm: Tensor, shapes: Shapes) -> Tensor:

@@ -1,8 +1,8 @@
 """Every particle's own linear filter: what intensities along its normal say of its offset.
 
 Fitted in closed form, round after round, before the network learns what is left (supervised
-descent, Xiong & De la Torre 2013). On 170 patients it says in a minute what the network alone does
-not in ten (benchmarks/accuracy.md).
+descent, Xiong & De la Torre 2013): in a few minutes, without a step of training, nearer than the
+network alone was after as many of training (benchmarks/accuracy.md).
 """
 
 import math
@@ -94,7 +94,7 @@ class RidgeSums:
     def add(self, fold: int, k: int, seen: Tensor, offsets: Tensor) -> None:
         """Adds N fits of anatomy ``k``: ``[N, M, F]`` and ``[N, M]`` (mm)."""
         waiting = self._waiting.setdefault((fold, k), [])
-        waiting.append((seen, offsets))
+        waiting.append((seen.clone(), offsets.clone()))
         if sum(len(rows) for rows, _ in waiting) >= ROWS_AT_ONCE:
             self._sum_up(fold, k)
 
@@ -118,12 +118,16 @@ class RidgeSums:
 
     def solve(self, strengths: Sequence[float]) -> 'Filters':
         """The filters of all subjects, each anatomy with that of the ``strengths`` of the ridge
-        (for all subjects together) that serves subjects best that it was not fitted to."""
+        (for all subjects together) that serves subjects best that it was not fitted to. Where there
+        is no subject, filters say nothing and the spread is infinite."""
         found = [self._solve(k, strengths) for k in range(self.gram.shape[1])]
         return Filters(*(torch.stack(parts) for parts in zip(*found, strict=True)))
 
     def _solve(self, k: int, strengths: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
         gram, product, square = self.gram[:, k], self.product[:, k], self.square[:, k]
+        if not self.count[:, k].any():
+            nothing = torch.zeros_like(product)
+            return nothing[0], nothing, torch.full_like(square[0], torch.inf)
         tried = []
         for strength in strengths:
             without = _ridge(gram.flip(0), product.flip(0), strength / 2)
@@ -131,7 +135,8 @@ class RidgeSums:
             again = torch.einsum('hmf,hmfg,hmg->hm', without, gram, without)
             left = (square - explained + again).sum(0).clamp(min=0)
             tried.append((float(left.sum()), strength, without, left))
-        _, strength, without, left = min(tried, key=lambda trial: trial[0])
+        # Of equals the strongest: with one fold empty, nothing tells them apart.
+        _, strength, without, left = min(tried, key=lambda trial: (trial[0], -trial[1]))
         spread = (left / self.count[:, k].sum().clamp(min=1)).sqrt().clamp(min=LEAST_SPREAD)
         return _ridge(gram.sum(0), product.sum(0), strength), without, spread
 
