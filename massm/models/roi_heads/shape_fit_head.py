@@ -207,7 +207,7 @@ class ShapeFitHead(BaseModule):
 
     def predict(self, seen: Seen, centers_vox: Tensor) -> ShapeFit:
         """Fits every anatomy from around its centre ``[B, K, 3]`` (voxels); of several starts the
-        fit that is nearest to all, whose standard deviation holds their spread."""
+        mean, whose standard deviation holds their spread."""
         with full_precision(seen.images):
             centers = centers_vox.transpose(0, 1).float() * self.spacing
             around = self.start_std * STARTS[: self.test_starts].to(centers)
@@ -216,23 +216,18 @@ class ShapeFitHead(BaseModule):
             return self._result(last)
 
     def _result(self, last: Round) -> ShapeFit:
-        shapes = self.prior.shapes
-        points, world, normals, deviation, coefficients = (
-            x.unflatten(1, (-1, self.test_starts)).transpose(0, 1)
-            for x in (
-                last.after.points(shapes),
-                last.after.world(shapes),
-                last.normals,
-                last.posterior.deviation(),
-                last.after.coefficients,
-            )
-        )
-        chosen = medoids(points)
-        local = taken(points, chosen)
-        spread = ((points - local.unsqueeze(2)) * normals).sum(-1).square().mean(2)
-        together = (deviation.square().mean(2) + spread).sqrt() * self.deviation_factor[:, None]
+        shapes, starts = self.prior.shapes, self.test_starts
+        state = mean_of_starts(last.after, starts)
+        points = state.points(shapes)
+        away = last.after.points(shapes).unflatten(1, (-1, starts)) - points.unsqueeze(2)
+        spread = (away * last.normals.unflatten(1, (-1, starts))).sum(-1).square().mean(2)
+        variance = last.posterior.deviation().square().unflatten(1, (-1, starts)).mean(2)
+        deviation = (variance + spread).sqrt() * self.deviation_factor[:, None, None]
         return ShapeFit(
-            local / self.spacing, taken(world, chosen), together, taken(coefficients, chosen)
+            points.transpose(0, 1) / self.spacing,
+            state.world(shapes).transpose(0, 1),
+            deviation.transpose(0, 1),
+            state.coefficients.transpose(0, 1),
         )
 
     def loss(
@@ -291,16 +286,15 @@ class ShapeFitHead(BaseModule):
         return replace(state, rotation=rotation_from_vector(self.start_turn * turn))
 
 
-def medoids(points: Tensor) -> Tensor:
-    """``[B, K]``: which of S fits ``[B, K, S, M, 3]`` is nearest to all others."""
-    flat = points.flatten(3)
-    return torch.cdist(flat, flat).sum(3).argmin(2)
-
-
-def taken(fits: Tensor, chosen: Tensor) -> Tensor:
-    """``[B, K, S, ...]`` at ``chosen`` ``[B, K]``."""
-    index = chosen.view(*chosen.shape, *[1] * (fits.dim() - 2))
-    return fits.gather(2, index.expand(-1, -1, 1, *fits.shape[3:])).squeeze(2)
+def mean_of_starts(state: FitState, starts: int) -> FitState:
+    """``[K, N * starts]`` fits to the ``[K, N]`` means of their poses and coefficients: a shape of
+    the model that turns with the patient."""
+    rotation, translation, coefficients, start = (
+        x.unflatten(1, (-1, starts)).mean(2)
+        for x in (state.rotation, state.translation, state.coefficients, state.start)
+    )
+    u, _, v = torch.linalg.svd(rotation)  # the nearest rotation to the mean of near ones
+    return FitState(u @ v, translation, coefficients, start)
 
 
 def likelihood(round_: Round, truth_mm: Tensor, shapes: Shapes) -> Tensor:
