@@ -11,7 +11,7 @@ from massm.cohort.manifest import Manifest, SubjectEntry, load_manifest
 from massm.errors import ConfigError, DatasetError
 from massm.io.nifti import map_volume
 from massm.io.particles import read_particles
-from massm.io.templates import ShapeTemplate, read_template, shape_model_digest
+from massm.io.templates import read_templates, shape_model_digest
 from massm.registry import DATASETS
 from massm.structures import AnatomyStatus, RigidTransform
 
@@ -47,9 +47,7 @@ class ShapeDataset(BaseDataset):
         self.manifest = load_manifest(Path(data_root))
         self.manifest.with_shapes(anatomies)
         self._check_spacing()
-        self.templates: list[ShapeTemplate] = [
-            read_template(Path(data_root), name, num_particles) for name in anatomies
-        ]
+        self.templates = read_templates(Path(data_root), anatomies, num_particles)
         self._shape_model = shape_model_digest(self.templates)
         metainfo = {
             'anatomies': list(anatomies),

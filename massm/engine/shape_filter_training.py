@@ -9,7 +9,7 @@ from torch import Tensor
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.models.shape_fit.linear_offsets import Filters, RidgeSums, linear_offsets
 from massm.models.shape_fit.posterior import FitState, Offsets, moved, posterior
-from massm.models.shape_fit.profiles import Seen, image_profiles, visible
+from massm.models.shape_fit.profiles import Around, Seen, image_profiles, visible
 from massm.models.shape_fit.shape_prior import Shapes
 
 # Sums of so many anatomies at once that they take no more, bytes.
@@ -93,6 +93,14 @@ def _start(head: ShapeFitHead, case: FilterCase, starts: int, anatomies: slice) 
     return replace(state, **parts)
 
 
+def _look(
+    head: ShapeFitHead, shapes: Shapes, case: FilterCase, state: FitState, r: int
+) -> tuple[Tensor, Around, Tensor]:
+    """The particles' normals, where they look in round ``r``, and what they see."""
+    normals, around = head.look_around(state, shapes)
+    return normals, around, image_profiles(case.seen, around, head.pattern(r))
+
+
 def _advance(
     head: ShapeFitHead,
     shapes: Shapes,
@@ -102,8 +110,7 @@ def _advance(
     r: int,
 ) -> FitState:
     """Round ``r`` with the filters ``without`` the case ``[K, M, F + 1]``."""
-    normals, around = head.look_around(state, shapes)
-    profile = image_profiles(case.seen, around, head.pattern(r))
+    normals, around, profile = _look(head, shapes, case, state, r)
     precision = head.independence * visible(case.seen, around) / filters.spread.unsqueeze(1) ** 2
     offsets = Offsets(linear_offsets(filters.without, profile), precision)
     found = posterior(state, shapes, normals, offsets, head.modes(r))
@@ -119,8 +126,7 @@ def _add(
     r: int,
     anatomies: slice,
 ) -> None:
-    normals, around = head.look_around(state, shapes)
-    profile = image_profiles(case.seen, around, head.pattern(r))
+    normals, around, profile = _look(head, shapes, case, state, r)
     truth = case.local_mm[anatomies].unsqueeze(1)
     offsets = (normals * (truth - head.spacing * around.points)).sum(-1)
     for k in case.has_shape[anatomies].nonzero().flatten().tolist():

@@ -9,7 +9,7 @@ from mmengine.evaluator import BaseMetric
 
 from massm.evaluation.summary import Row, mean_over_anatomies
 from massm.evaluation.surface_measures import SurfaceReference, split_errors
-from massm.io.templates import ShapeTemplate, read_template
+from massm.io.templates import ShapeTemplate, read_templates
 from massm.registry import METRICS
 from massm.shape.metrics import axis_rmse, mean_point_error
 from massm.shape.surface import surface_distance
@@ -53,10 +53,9 @@ class ShapeMetric(BaseMetric):
         if self._templates:
             return
         meta = self.dataset_meta
-        self._templates = [
-            read_template(Path(meta['data_root']), name, meta['num_particles'])
-            for name in meta['anatomies']
-        ]
+        self._templates = read_templates(
+            Path(meta['data_root']), meta['anatomies'], meta['num_particles']
+        )
         if self.surfaces:
             self._warps = [SurfaceWarp(t.mesh.vertices, t.local) for t in self._templates]
 

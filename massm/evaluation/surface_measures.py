@@ -51,14 +51,19 @@ class SurfaceReference:
         return forward, surface_distance(self.mesh.vertices, mesh)
 
 
+def normals_near(points: np.ndarray, surface: Mesh) -> np.ndarray:
+    """``[N, 3]``: the normal of ``surface`` at the vertex nearest to each of ``points``."""
+    _, nearest = cKDTree(surface.vertices).query(points)
+    return surface.vertex_normals()[nearest]
+
+
 def split_errors(predicted: np.ndarray, true: np.ndarray, surface: Mesh) -> dict[str, float]:
     """Root mean square of the particles' errors across the true ``surface`` and along it, mm.
 
     What lies along a smooth surface no image shows; it is a matter of correspondence.
     """
     error = predicted - true
-    _, nearest = cKDTree(surface.vertices).query(true)
-    normals = surface.vertex_normals()[nearest]
+    normals = normals_near(true, surface)
     across = (error * normals).sum(1)
     along = error - across[:, None] * normals
     return {

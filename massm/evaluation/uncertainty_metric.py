@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
-from scipy.spatial import cKDTree
 
 from massm.evaluation.summary import Row, mean_over_anatomies
-from massm.io.templates import ShapeTemplate, read_template
+from massm.evaluation.surface_measures import normals_near
+from massm.io.templates import ShapeTemplate, read_templates
 from massm.registry import METRICS
 from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Grid
@@ -67,10 +67,9 @@ class UncertaintyMetric(BaseMetric):
     def _load_templates(self) -> None:
         if not self._templates:
             meta = self.dataset_meta
-            self._templates = [
-                read_template(Path(meta['data_root']), name, meta['num_particles'])
-                for name in meta['anatomies']
-            ]
+            self._templates = read_templates(
+                Path(meta['data_root']), meta['anatomies'], meta['num_particles']
+            )
             self._warps = [SurfaceWarp(t.mesh.vertices, t.local) for t in self._templates]
 
     def _case(self, sample: dict, k: int) -> tuple[Row, np.ndarray]:
@@ -81,8 +80,7 @@ class UncertaintyMetric(BaseMetric):
             for key in ('pred_local_vox', 'local_vox')
         )
         surface = self._templates[k].mesh.with_vertices(self._warps[k].apply(local))
-        _, nearest = cKDTree(surface.vertices).query(local)
-        across = ((true - local) * surface.vertex_normals()[nearest]).sum(1)
+        across = ((true - local) * normals_near(local, surface)).sum(1)
         deviation = sample['pred_deviation_mm'][k].double().cpu().numpy()
         errors = np.abs(across) / np.maximum(deviation, 1e-6)
         row = {

@@ -50,6 +50,11 @@ def read_template(root: Path, anatomy: str, particles: int) -> ShapeTemplate:
     return template
 
 
+def read_templates(root: Path, anatomies: Iterable[str], particles: int) -> list[ShapeTemplate]:
+    """Reads those of several ``anatomies``; see :func:`read_template`."""
+    return [read_template(root, name, particles) for name in anatomies]
+
+
 def read_template_folder(folder: Path, anatomy: str) -> ShapeTemplate:
     """Reads the template of a folder of shapes.
 

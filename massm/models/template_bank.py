@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from massm.io.templates import ShapeTemplate, read_template
+from massm.io.templates import ShapeTemplate, read_templates
 from massm.structures import Mesh
 
 
@@ -45,7 +45,7 @@ class TemplateBank(nn.Module):
         Raises:
             DatasetError: there are none, or with another number of particles.
         """
-        templates = [read_template(root, name, self.num_particles) for name in anatomies]
+        templates = read_templates(root, anatomies, self.num_particles)
         for k, template in enumerate(templates):
             self._set(k, template)
         return templates
