@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from massm.engine.checkpoint import load_checkpoint
 from massm.errors import CheckpointError
-from massm.io.templates import read_template, shape_model_digest
+from massm.io.templates import read_templates, shape_model_digest
 
 
 def find_checkpoint(work_dir: Path) -> Path:
@@ -64,7 +64,7 @@ def check_fits(config: Config, path: str, trust: bool = False) -> dict:
     """
     checkpoint = check_settings(config, path, trust)
     root = Path(config.data_root)
-    templates = [read_template(root, name, config.num_particles) for name in config.anatomies]
+    templates = read_templates(root, config.anatomies, config.num_particles)
     if checkpoint['meta']['dataset_meta']['shape_model'] != shape_model_digest(templates):
         raise CheckpointError(
             f'{path}: was trained on other correspondences than {root / "shapes"} holds now; '
