@@ -82,9 +82,7 @@ def _fit_anatomies(
             _add(head, shapes, case, states[n], sums, r, anatomies)
         sums.share()
         filters = sums.solve(strengths)
-        known = filters.spread.isfinite().all(1)
-        head.filters.weight[r, anatomies] = filters.weight
-        head.filters.log_spread[r, anatomies][known] = filters.spread[known].log()
+        head.filters.take(r, anatomies, filters)
 
 
 def _start(head: ShapeFitHead, case: FilterCase, starts: int, anatomies: slice) -> FitState:

@@ -39,6 +39,8 @@ FORMAT, VERSION = 'massm-model', 2
 LAYERS = frozenset(
     ('GN', 'IN', 'IN1d', 'IN2d', 'IN3d', 'BN', 'BN1d', 'BN2d', 'BN3d', 'SyncBN', 'LN')
 )
+# Weights that only training uses.
+OF_TRAINING = ('local_head.filters.without',)
 NOT_EXPORTED = ('template_root', 'pretrained', 'init_cfg')
 
 
@@ -106,7 +108,7 @@ def export_model(
         'accuracy': json.loads(metrics.read_text()) if metrics.is_file() else None,
         'population': population_of(Path(config.data_root), list(config.anatomies)),
     }
-    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    state = {k: v.contiguous() for k, v in model.state_dict().items() if k not in OF_TRAINING}
     with replacing(out / 'model.safetensors') as temporary:
         save_file(state, temporary, metadata={'format': FORMAT})
     for k, name in enumerate(config.anatomies):

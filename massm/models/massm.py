@@ -11,7 +11,8 @@ from torch import Tensor
 
 from massm.errors import ConfigError
 from massm.models.losses.reduce import mean_over_processes
-from massm.models.roi_heads.shape_fit_head import Seen
+from massm.models.roi_heads.shape_fit_head import FitTargets, Seen
+from massm.models.shape_fit.regions import DrawnRegions
 from massm.models.template_bank import TemplateBank
 from massm.registry import MODELS
 from massm.shape.alignment import rigidly_onto
@@ -35,6 +36,7 @@ class Targets:
     has_shape: Tensor
     has_box: Tensor
     counted: Tensor
+    fold: Tensor
     forcing_draw: Tensor
 
 
@@ -43,7 +45,7 @@ class Prediction:
     """``boxes`` ``[B, K, 6]`` and ``local_vox`` ``[B, K, M, 3]`` in voxels, ``world_mm``
     ``[B, K, M, 3]``, ``scores`` ``[B, K]``; ``deviation_mm`` ``[B, K, M]``, of each particle along
     the surface's normal, where the head says how sure it is; ``mask_logits`` ``[B, K, X, Y, Z]``
-    where the network draws masks."""
+    where the network draws masks, ``drawn`` where it does so around each shape."""
 
     boxes: Tensor
     scores: Tensor
@@ -51,6 +53,7 @@ class Prediction:
     world_mm: Tensor
     deviation_mm: Tensor | None = None
     mask_logits: Tensor | None = None
+    drawn: DrawnRegions | None = None
 
 
 @MODELS.register_module()
@@ -98,7 +101,8 @@ class MASSM(BaseModel):
         preprocessor = data_preprocessor or {'type': 'massm.VolumePreprocessor'}
         super().__init__(MODELS.build(preprocessor), init_cfg)
         losses = LOSSES if roi_extractor else LOSSES_OF_FIT
-        losses = (*losses, LOSS_OF_MASKS) if mask_head else losses
+        draws = mask_head or local_head.get('region')
+        losses = (*losses, LOSS_OF_MASKS) if draws else losses
         if set(loss_weights) != set(losses):
             raise ConfigError(f'loss_weights must name {", ".join(losses)}, got {loss_weights}')
         count = len(anatomies)
@@ -120,8 +124,6 @@ class MASSM(BaseModel):
         if roi_extractor is None:
             seen = {'in_channels': backbone.get('in_channels', 1), 'spacing': spacing}
             self.local_head = MODELS.build({**local_head, **sizes, **seen})
-            if getattr(self.local_head, 'reads_mask', False) and self.mask_head is None:
-                raise ConfigError('local_head.reads_mask needs a mask_head; give one, or set False')
             return
         levels = {'in_channels': channels, 'num_anatomies': count}
         self.roi_extractor = MODELS.build({'strides': strides, **roi_extractor, **levels})
@@ -170,7 +172,13 @@ class MASSM(BaseModel):
         if mode == 'tensor':
             return prediction
         threshold = self.score_threshold
-        return [_fill(s, prediction, i, threshold) for i, s in enumerate(data_samples or [])]
+        samples = data_samples or []
+        filled = [_fill(s, prediction, i, threshold) for i, s in enumerate(samples)]
+        if prediction.drawn is not None:
+            for i, sample in enumerate(filled):
+                grid = self.local_head.region_grid
+                sample.pred_masks = grid.masks(prediction.drawn, i, sample.image_shape)
+        return filled
 
     def predict_batch(self, inputs: Tensor, sizes: Tensor) -> Prediction:
         """Predicts a preprocessed batch ``[B, C, X, Y, Z]``; ``sizes`` ``[B, 3]`` are unpadded."""
@@ -178,7 +186,7 @@ class MASSM(BaseModel):
         boxes, scores = self.dense_head.decode(self.dense_head(pyramid), sizes)
         masks = self.mask_head and self.mask_head(pyramid)
         if self.roi_extractor is None:
-            return self._fit(Seen.of(inputs, sizes, masks), boxes, scores, masks)
+            return self._fit(Seen(inputs, sizes), boxes, scores, masks)
         local = self._local(pyramid, boxes)[-1]
         world = self.world_head(local * self.spacing, self.templates.world_mm)
         return Prediction(boxes, scores, local, world, mask_logits=masks)
@@ -190,20 +198,39 @@ class MASSM(BaseModel):
         pyramid = self.neck(self.backbone(inputs))
         maps = self.dense_head(pyramid)
         losses = self.dense_head.loss(maps, truth.boxes, truth.has_box, truth.counted, sizes)
-        masks = self.mask_head and self.mask_head(pyramid)
-        if masks is not None:
-            true, labelled = stack_masks(data_samples, masks)
-            losses[LOSS_OF_MASKS] = self.mask_head.loss(masks, true, labelled, sizes)
+        if self.mask_head is not None:
+            drawn = self.mask_head(pyramid)
+            true, labelled = stack_masks(data_samples, drawn.shape[2:])
+            losses[LOSS_OF_MASKS] = self.mask_head.loss(drawn, true, labelled, sizes)
         if self.roi_extractor is None:
-            seeds = [sample.seed for sample in data_samples]
-            seen = Seen.of(inputs, sizes, masks)
-            losses['L_l'] = self.local_head.loss(
-                seen, truth.boxes, truth.local_vox, truth.has_shape, seeds
-            )
+            fitted = self._fit_losses(inputs, sizes, maps, truth, data_samples)
+            losses.update({name: losses.get(name, 0) + value for name, value in fitted.items()})
         else:
             losses.update(self._regression_losses(pyramid, maps, truth, sizes))
         weighted = {f'loss_{k}': self.loss_weights[k] * v for k, v in losses.items()}
         return {**weighted, **{f'raw/{k}': v.detach() for k, v in losses.items()}}
+
+    def _fit_losses(
+        self,
+        inputs: Tensor,
+        sizes: Tensor,
+        maps: Any,
+        truth: Targets,
+        data_samples: list[ShapeSample],
+    ) -> dict[str, Tensor]:
+        """``L_l`` and ``L_s`` of a head that fits shapes to the image."""
+        centers, masks, labelled = truth.boxes[..., :3], None, None
+        if LOSS_OF_MASKS in self.loss_weights:
+            masks, labelled = stack_masks(data_samples, inputs.shape[2:])
+            # What the scan cuts has a mask and no box: there regions lie where it is found.
+            with torch.no_grad():
+                found, _ = self.dense_head.decode(maps, sizes)
+            centers = torch.where(truth.has_box[..., None], centers, found[..., :3].to(centers))
+        seeds = [sample.seed for sample in data_samples]
+        targets = FitTargets(
+            centers, truth.local_vox, truth.has_shape, truth.fold, seeds, masks, labelled
+        )
+        return self.local_head.loss(Seen(inputs, sizes), targets)
 
     def _regression_losses(
         self, pyramid: list[Tensor], maps: Any, truth: Targets, sizes: Tensor
@@ -238,7 +265,7 @@ class MASSM(BaseModel):
         found = Boxes3D.from_points(fit.local_vox).tensor
         world = rigidly_onto(fit.world_mm, self.templates.world_mm)
         deviation = fit.deviation_mm
-        return Prediction(found, scores, fit.local_vox, world, deviation, masks)
+        return Prediction(found, scores, fit.local_vox, world, deviation, masks, fit.drawn)
 
     def _local(self, pyramid: list[Tensor], boxes: Tensor) -> list[Tensor]:
         """Local particles of the local head and after each round of refinement."""
@@ -261,19 +288,23 @@ def stack_targets(data_samples: list[ShapeSample]) -> Targets:
     )
 
 
-def stack_masks(data_samples: list[ShapeSample], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Masks padded to the maps ``like`` ``[B, K, X, Y, Z]``, and which are labelled ``[B, K]``.
+def stack_masks(data_samples: list[ShapeSample], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Masks padded to the batch's ``shape``, ``[B, K, X, Y, Z]`` in {0., 1.}, and which are
+    labelled ``[B, K]``.
 
     Raises:
         ConfigError: the pipeline loads none.
     """
     if not data_samples or 'masks' not in data_samples[0]:
-        raise ConfigError('a mask_head learns from masks: add LoadMasks to the train pipeline')
-    masks = like.new_zeros(like.shape)
+        raise ConfigError(
+            'a network that draws masks learns from them: add LoadMasks to the train pipeline'
+        )
+    labelled = torch.stack([sample.labelled for sample in data_samples])
+    masks = torch.zeros(*labelled.shape, *shape, device=labelled.device)
     for i, sample in enumerate(data_samples):
         x, y, z = sample.masks.shape[1:]
         masks[i, :, :x, :y, :z] = sample.masks
-    return masks, torch.stack([sample.labelled for sample in data_samples])
+    return masks, labelled
 
 
 def _fill(sample: ShapeSample, prediction: Prediction, i: int, threshold: Tensor) -> ShapeSample:

@@ -17,6 +17,7 @@ class ShapeSample(BaseDataElement):
         has_shape: ``[K]`` bool, the particles are in correspondence (not mirrored ones).
         has_box: ``[K]`` bool, a box exists (the anatomy is whole).
         counted: ``[K]`` bool, the heat map's channel counts; false for truncated anatomies.
+        fold: ``[K]`` 0 or 1, the half of an anatomy's training subjects that this one belongs to.
         forcing_draw: ``[1]`` uniform in [0, 1); below the teacher-forcing probability this
             subject's heads are fed with the truth.
         masks, labelled: where a pipeline loads them, ``[K, X, Y, Z]`` uint8 and ``[K]`` bool,

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from massm.apis.config import load_config
 from massm.apis.test import test as run_test
@@ -25,8 +26,8 @@ def config(tiny_dataset):
             'model.backbone.base_channels': 8,
             'model.neck.out_channels': 8,
             'model.dense_head.feat_channels': 8,
-            'model.mask_head.feat_channels': 8,
             'model.local_head.hidden': 16,
+            'model.local_head.region': {'cells': 8, 'margin': 12.0, 'channels': (8, 8)},
             'model.local_head.test_starts': 3,
             'custom_hooks.FilterFitHook.samples': 1,
             'model.local_head.prior': {'modes': 4, 'bends': 8, 'patches': 8},
@@ -55,6 +56,8 @@ def test_one_command_trains_detector_and_fit_and_tests_them(config, work):
     assert checkpoint['local_head.prior.basis'].abs().sum() > 0
     assert checkpoint['local_head.networks.0.last.weight'].abs().sum() > 0
     assert checkpoint['local_head.filters.weight'].abs().sum() > 0
+    assert checkpoint['local_head.filters.without'].abs().sum() > 0
+    assert checkpoint['local_head.region_network.bias'].abs().min() > 0
     assert checkpoint['dense_head.prior.covariance'].abs().sum() > 0
     assert (checkpoint['local_head.deviation_factor'] != 1).all()
     result = run_test(config, str(work / 'epoch_2.pth'), str(work))
@@ -71,6 +74,8 @@ def test_the_exported_model_gives_what_the_checkpoint_gives(config, work, tiny_s
     export_model(config, work / 'epoch_2.pth', tmp_path / 'model')
     settings = json.loads((tmp_path / 'model/config.json').read_text())['model']
     assert 'template_root' not in settings
+    weights = load_file(tmp_path / 'model/model.safetensors')
+    assert not any(name.endswith('filters.without') for name in weights)
     image = tiny_source / 's0000/ct.nii.gz'
     one = MASSMInferencer(config, str(work / 'epoch_2.pth'), device='cpu')(image)[0]
     other = MASSMInferencer(tmp_path / 'model', device='cpu')(image)[0]

@@ -93,3 +93,34 @@ def test_with_one_fold_the_strongest_ridge_is_taken():
             sums.add(0, k, seen[k], offsets[k])
     sums.share()
     assert torch.allclose(sums.solve([1.0, 1e4]).weight, sums.solve([1e4]).weight)
+
+
+def fitted(cases):
+    filters = LinearOffsets(K, M, F, reaches=[6.0])
+    filters.take(0, slice(0, K), summed(cases).solve([1.0]))
+    return filters
+
+
+def test_a_subject_of_training_meets_filters_that_do_not_know_it():
+    cases = list(subjects(40, noise=2.0))
+    filters = fitted(cases)
+    seen = torch.cat([s for s, _ in cases], 1)
+    fold = torch.arange(40).expand(K, -1) % 2
+    own, spread = filters(0, seen)
+    other, same = filters(0, seen, fold=fold)
+    offsets = torch.cat([o for _, o in cases], 1)
+    assert torch.equal(spread, same)
+    assert torch.allclose((other - offsets).square().mean(1).sqrt(), spread[:, 0].exp(), rtol=0.02)
+    assert (own - offsets).square().mean() < (other - offsets).square().mean()
+    # Of some particles the same.
+    some = torch.tensor([2, 0])
+    assert torch.equal(filters(0, seen[:, :, some], some, fold)[0], other[:, :, some])
+
+
+def test_training_goes_on_from_a_checkpoint_with_the_same_filters():
+    filters = fitted(list(subjects(40, noise=2.0)))
+    again = LinearOffsets(K, M, F, reaches=[6.0])
+    again.load_state_dict(filters.state_dict())
+    assert torch.equal(again.without, filters.without) and again.is_fitted
+    again.forget()
+    assert again.without is None and 'without' not in again.state_dict()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from massm.engine.shape_filter_training import FilterCase, fit_filters
 from massm.io.templates import ShapeTemplate
-from massm.models.roi_heads.shape_fit_head import ShapeFitHead
+from massm.models.roi_heads.shape_fit_head import FitTargets, ShapeFitHead
 from massm.models.shape_fit.posterior import (
     FitState,
     Offsets,
@@ -213,17 +213,20 @@ def errors(head, cases):
     return np.array(fits), np.array(means)
 
 
+def targets(points, seed):
+    has = torch.ones(1, 1, dtype=torch.bool)
+    return FitTargets(middle(points), points, has, torch.zeros(1, 1, dtype=torch.long), [seed])
+
+
 def test_a_head_learns_to_fit_bright_blobs_and_says_how_sure_it_is():
     """From a start some millimetres off, the fit comes nearer than the mean shape at the truth."""
     head = blob_head(starts=2)
     cases = blobs(head, 12)
     optimizer = torch.optim.Adam(head.parameters(), lr=5e-3)
-    has = torch.ones(1, 1, dtype=torch.bool)
     losses = []
     for step in range(90):
         image, points = cases[step % 10]
-        boxes = torch.cat([middle(points), torch.ones(1, 1, 3)], -1)
-        loss = head.loss(Seen(image, SIZES), boxes, points, has, [step])
+        loss = head.loss(Seen(image, SIZES), targets(points, step))['L_l']
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -273,8 +276,7 @@ def test_several_starts_agree_and_their_spread_is_part_of_the_uncertainty():
 def test_a_step_teaches_some_particles_the_same_ones_in_every_process():
     one, other = (blob_head(particles_per_step=20) for _ in range(2))
     ((image, points),) = blobs(one, 1)
-    boxes = torch.cat([middle(points), torch.ones(1, 1, 3)], -1)
-    arguments = (Seen(image, SIZES), boxes, points, torch.ones(1, 1, dtype=torch.bool), [5])
-    first, second = one.loss(*arguments), one.loss(*arguments)
-    assert first == other.loss(*arguments) and first != second
+    arguments = (Seen(image, SIZES), targets(points, 5))
+    first, second = one.loss(*arguments)['L_l'], one.loss(*arguments)['L_l']
+    assert first == other.loss(*arguments)['L_l'] and first != second
     assert one.steps == 2

@@ -1,5 +1,5 @@
 # Shapes fitted to the image: the network says where each anatomy is, on a map of two voxels a cell,
-# and draws its mask; ShapeFitHead takes the place of ROI pooling, regression and world head.
+# and ShapeFitHead takes the place of ROI pooling, regression and world head.
 _base_ = './massm_r18.py'
 model = dict(
     # The first convolution is small: on a CPU the paper's of seven voxels takes half of all time.
@@ -11,7 +11,6 @@ model = dict(
         feat_channels=16,
         loss_heatmap=dict(type='HeatmapFocalLoss', alpha=3.0, beta=4.0),
     ),
-    mask_head=dict(type='SegmentationHead', feat_channels=16),
     roi_extractor=None,
     refine_head=None,
     world_head=None,
@@ -20,10 +19,10 @@ model = dict(
         type='ShapeFitHead',
         stages=[
             dict(reach=24.0, beside=8.0, rounds=2, modes=10),
-            dict(reach=12.0, beside=4.0, rounds=1, modes=40),
-            dict(reach=6.0, beside=3.0, rounds=1, modes=100),
+            dict(reach=12.0, beside=4.0, rounds=1, modes=40, reads_region=True),
+            dict(reach=6.0, beside=3.0, rounds=1, modes=100, reads_region=True),
         ],
-        reads_mask=True,
+        region=dict(cells=24, margin=12.0, channels=(32, 64, 96)),
         samples=13,
         starts=2,
         particles_per_step=192,
@@ -31,5 +30,5 @@ model = dict(
         independence=0.15,
         prior=dict(modes=40, bends=60),
     ),
-    loss_weights=dict(_delete_=True, L_h=0.2, L_r=0.1, L_o=1.0, L_l=1.0, L_s=2.0),
+    loss_weights=dict(_delete_=True, L_h=0.2, L_r=0.1, L_o=1.0, L_l=1.0, L_s=1.0),
 )

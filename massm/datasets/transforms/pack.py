@@ -43,6 +43,7 @@ class PackShapeInputs(BaseTransform):
         boxes = Boxes3D.from_points(local).tensor
         sample.boxes = torch.where(has_box[:, None], boxes, torch.zeros_like(boxes))
         sample.counted = torch.as_tensor(results['counted'])
+        sample.fold = torch.as_tensor(results['fold'])
         for key in ('masks', 'labelled'):
             if key in results:
                 setattr(sample, key, torch.as_tensor(results[key]))

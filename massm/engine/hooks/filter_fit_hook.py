@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 
-import torch
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -67,7 +66,6 @@ class TrainingCases:
         self.model, self.dataset = model, dataset
         self.draws = [(i, p) for p in range(passes) for i in range(len(dataset))]
         self.draws = self.draws[rank::world_size]
-        self.folds = _folds(dataset)
         # Half precision keeps HU to 2 where it matters.
         taken = 2 * dataset.sizes().prod(1).mean() * passes * len(dataset)
         self.kept: dict | None = {} if taken < LARGEST_KEPT else None
@@ -75,8 +73,7 @@ class TrainingCases:
     def __call__(self) -> Iterator[FilterCase]:
         """The same cases at every call."""
         for subject, draw in self.draws:
-            item = self._item(subject, draw)
-            yield self._case(item, subject)
+            yield self._case(self._item(subject, draw))
 
     def _item(self, subject: int, draw: int) -> dict:
         if self.kept is not None and (subject, draw) in self.kept:
@@ -88,7 +85,7 @@ class TrainingCases:
             self.kept[subject, draw] = item
         return item
 
-    def _case(self, item: dict, subject: int) -> FilterCase:
+    def _case(self, item: dict) -> FilterCase:
         sample = item['data_samples']
         data = {'inputs': [item['inputs']], 'data_samples': [sample]}
         data = self.model.data_preprocessor(data)
@@ -100,14 +97,5 @@ class TrainingCases:
             sample.boxes[:, :3].float() * spacing,
             sample.has_shape,
             sample.seed,
-            self.folds[subject],
+            sample.fold,
         )
-
-
-def _folds(dataset: ShapeDataset) -> torch.Tensor:
-    """``[N, K]``: those that have an anatomy are in its two folds by turns."""
-    has = [
-        [path is not None for path in dataset.get_data_info(i)['local']]
-        for i in range(len(dataset))
-    ]
-    return (torch.tensor(has).cumsum(0) - 1).clamp(min=0) % 2

@@ -27,17 +27,21 @@ from massm.models.shape_fit.posterior import (
     rotation_from_vector,
 )
 from massm.models.shape_fit.profiles import (
+    CONTRAST,
     LINES,
     Around,
     Seen,
     image_profiles,
-    mask_profiles,
     profile_pattern,
     visible,
 )
+from massm.models.shape_fit.region_network import RegionNetwork, region_loss
+from massm.models.shape_fit.regions import DrawnRegions, Pose, RegionGrid
 from massm.models.shape_fit.shape_prior import ShapePrior, Shapes
 from massm.registry import MODELS
 
+# Logits of regions: beyond this nothing more is known; divided by this they are as large as images.
+REGION_RANGE, REGION_UNIT = 6.0, 3.0
 # Where fits of a box start in use, in the starts' standard deviations.
 STARTS = torch.cat([torch.zeros(1, 3), torch.eye(3), -torch.eye(3)])
 
@@ -45,8 +49,8 @@ STARTS = torch.cat([torch.zeros(1, 3), torch.eye(3), -torch.eye(3)])
 @dataclass(frozen=True)
 class Round:
     """One round: the state it began with, what was seen (offsets along ``normals``
-    ``[K, N, M, 3]`` and logarithms of their standard deviations ``[K, N, M]``, mm), and the
-    posterior."""
+    ``[K, N, M, 3]`` and logarithms of their standard deviations ``[K, N, M]``, mm), the posterior,
+    and the regions that were drawn, if any were yet."""
 
     before: FitState
     normals: Tensor
@@ -54,17 +58,39 @@ class Round:
     log_std: Tensor
     posterior: Posterior
     after: FitState
+    drawn: DrawnRegions | None
 
 
 @dataclass(frozen=True)
 class ShapeFit:
     """``local_vox`` and ``world_mm`` ``[B, K, M, 3]``, the particles' standard deviations along
-    their normals ``deviation_mm`` ``[B, K, M]``, ``coefficients`` ``[B, K, L]``."""
+    their normals ``deviation_mm`` ``[B, K, M]``, ``coefficients`` ``[B, K, L]``, and the regions
+    that were drawn, if any."""
 
     local_vox: Tensor
     world_mm: Tensor
     deviation_mm: Tensor
     coefficients: Tensor
+    drawn: DrawnRegions | None = None
+
+
+@dataclass(frozen=True)
+class FitTargets:
+    """What a fit learns from, of a batch of B.
+
+    ``centers_vox`` ``[B, K, 3]`` that starts are drawn around, ``local_vox`` ``[B, K, M, 3]`` and
+    where it exists, ``has_shape`` ``[B, K]``; each subject's ``fold`` ``[B, K]`` of the filters;
+    ``seeds``, so that what is drawn depends on nothing but the sample; where regions are drawn,
+    ``masks`` ``[B, K, X, Y, Z]`` and which are ``labelled`` ``[B, K]``.
+    """
+
+    centers_vox: Tensor
+    local_vox: Tensor
+    has_shape: Tensor
+    fold: Tensor
+    seeds: Sequence[int]
+    masks: Tensor | None = None
+    labelled: Tensor | None = None
 
 
 @MODELS.register_module()
@@ -74,10 +100,12 @@ class ShapeFitHead(BaseModule):
     Args:
         num_anatomies, num_particles: K and M.
         in_channels: of the images it reads.
-        reads_mask: whether it also reads the anatomy's own mask, as the network draws it.
         spacing: of the volume, mm.
-        stages: in order, each with ``reach`` and ``beside`` of the profiles (mm), ``rounds``, and
-            ``modes`` that may move.
+        stages: in order, each with ``reach`` and ``beside`` of the profiles (mm), ``rounds``,
+            ``modes`` that may move, and with a ``region`` whether it ``reads_region``.
+        region: ``cells``, ``margin`` (mm) and ``channels`` of :class:`RegionGrid` and
+            :class:`RegionNetwork`: masks drawn around the shapes, once, before the first stage that
+            reads them; none without.
         samples: on a profile.
         starts: fits a box in training, each from its own start.
         particles_per_step: of every anatomy in a training step, drawn anew in each; all without.
@@ -99,7 +127,7 @@ class ShapeFitHead(BaseModule):
         in_channels: int,
         spacing: float,
         stages: Sequence[dict],
-        reads_mask: bool = False,
+        region: dict | None = None,
         samples: int = 13,
         starts: int = 4,
         particles_per_step: int | None = None,
@@ -127,20 +155,35 @@ class ShapeFitHead(BaseModule):
         for i, stage in enumerate(self.stages):
             pattern = profile_pattern(stage['reach'], samples, stage['beside'])
             self.register_buffer(f'pattern_{i}', pattern, persistent=False)
-        self.reads_mask = reads_mask
         shown = in_channels * LINES * samples
         reaches = [self.stages[i]['reach'] for i in self.stage_of_rounds]
         self.filters = LinearOffsets(num_anatomies, num_particles, shown, reaches)
-        inside = shown + reads_mask * LINES * samples
+        self.region_grid = self.region_network = None
+        if region is not None:
+            cells, margin = region['cells'], region['margin']
+            self.region_grid = RegionGrid(num_anatomies, cells, margin, spacing)
+            self.region_network = RegionNetwork(num_anatomies, in_channels + 1, region['channels'])
         self.networks = nn.ModuleList(
-            OffsetNetwork(num_anatomies, num_particles, inside, hidden, code, stage['reach'])
-            for stage in self.stages
+            OffsetNetwork(
+                num_anatomies,
+                num_particles,
+                shown + self._reads_region(i) * LINES * samples,
+                hidden,
+                code,
+                stage['reach'],
+            )
+            for i, stage in enumerate(self.stages)
         )
+
+    def _reads_region(self, stage: int) -> bool:
+        return self.region_grid is not None and self.stages[stage].get('reads_region', False)
 
     def read_templates(self, templates: Sequence[ShapeTemplate], spacing: float) -> None:
         """Takes the shape models of ``templates``; filters and calibration of earlier ones are
         forgotten."""
         self.prior.read(templates)
+        if self.region_grid is not None:
+            self.region_grid.read(self.prior.shapes)
         self.filters.forget()
         self.deviation_factor.fill_(1.0)
         self.usual_uncertainty.fill_(torch.inf)
@@ -157,6 +200,7 @@ class ShapeFitHead(BaseModule):
         state: FitState,
         particles: Tensor | None = None,
         taught: Collection[int] | None = None,
+        fold: Tensor | None = None,
     ) -> Iterator[Round]:
         """The fit, round by round; each begins where the last ended, without gradient.
 
@@ -165,17 +209,20 @@ class ShapeFitHead(BaseModule):
             state: N starts; N is a multiple of B, starts of an image together.
             particles: indices of those that are looked at; all without.
             taught: rounds whose offsets carry gradients; all without.
+            fold: ``[K, N]`` of the filters' fit: those fitted without it are used.
         """
         shapes = self.prior.shapes if particles is None else self.prior.shapes.some(particles)
         independence = self.independence * (self.prior.mean.shape[1] / shapes.mean.shape[1])
         learning = torch.is_grad_enabled()
+        drawn = None
         for r, i in enumerate(self.stage_of_rounds):
             normals, around = self.look_around(state, shapes)
             pattern = self.pattern(r)
             profile = image_profiles(seen, around, pattern)
-            linear, log_spread = self.filters(r, profile, particles)
-            if self.reads_mask:
-                profile = torch.cat([profile, mask_profiles(seen, around, pattern)], -1)
+            linear, log_spread = self.filters(r, profile, particles, fold)
+            if self._reads_region(i):
+                drawn = drawn or self._draw(seen, state)
+                profile = torch.cat([profile, self._read(drawn, around, pattern)], -1)
             with torch.set_grad_enabled(learning and (taught is None or r in taught)):
                 said = (profile, linear, log_spread, shapes.patches, particles)
                 mean, log_std = self.networks[i](*said)
@@ -183,8 +230,22 @@ class ShapeFitHead(BaseModule):
             offsets = Offsets(mean.detach(), precision)
             found = posterior(state, shapes, normals, offsets, self.modes(r))
             after = moved(state, shapes, found.best)
-            yield Round(state, normals, mean, log_std, found, after)
+            yield Round(state, normals, mean, log_std, found, after, drawn)
             state = after
+
+    def _draw(self, seen: Seen, state: FitState) -> DrawnRegions:
+        """Around the first of each image's fits."""
+        pose = Pose.of_first(state, len(seen.images))
+        regions = CONTRAST * (self.region_grid.look(seen.images, pose) - 0.5)
+        distance = self.region_grid.distance[:, None, None]
+        distance = distance.expand(-1, regions.shape[1], -1, -1, -1, -1)
+        logits = self.region_network(torch.cat([regions, distance], 2))
+        return DrawnRegions(logits, pose)
+
+    def _read(self, drawn: DrawnRegions, around: Around, pattern: Tensor) -> Tensor:
+        """Regions learn nothing from the fit."""
+        known = drawn.logits.detach().clamp(-REGION_RANGE, REGION_RANGE) / REGION_UNIT
+        return self.region_grid.profiles(replace(drawn, logits=known), around, pattern)
 
     @property
     def stage_of_rounds(self) -> list[int]:
@@ -228,40 +289,36 @@ class ShapeFitHead(BaseModule):
             state.world(shapes).transpose(0, 1),
             deviation.transpose(0, 1),
             state.coefficients.transpose(0, 1),
+            last.drawn,
         )
 
-    def loss(
-        self,
-        seen: Seen,
-        boxes: Tensor,
-        local_vox: Tensor,
-        has_shape: Tensor,
-        seeds: Sequence[int],
-    ) -> Tensor:
+    def loss(self, seen: Seen, targets: FitTargets) -> dict[str, Tensor]:
         """``L_l``: negative logarithm of the Gaussian likelihood of the true offsets, mean over
-        particles and over one round of each stage.
-
-        Args:
-            seen: a batch of B.
-            boxes: ``[B, K, 6]`` true boxes; starts are drawn around their centres.
-            local_vox: ``[B, K, M, 3]`` true particles.
-            has_shape: ``[B, K]``.
-            seeds: of each image's starts, so that they depend on nothing but the sample.
-        """
+        particles and over one round of each stage; where regions are drawn ``L_s``, of those that
+        are labelled."""
         particles, taught = self._draw_step()
-        truth = (local_vox[:, :, particles].float() * self.spacing).transpose(0, 1)
+        truth = (targets.local_vox[:, :, particles].float() * self.spacing).transpose(0, 1)
         truth = truth.repeat_interleave(self.starts, 1)
-        exists = has_shape.transpose(0, 1).repeat_interleave(self.starts, 1)
-        centers = boxes[..., :3].transpose(0, 1).float() * self.spacing
-        state = self.draw_starts(centers, seeds, self.starts)
+        exists = targets.has_shape.transpose(0, 1).repeat_interleave(self.starts, 1)
+        fold = targets.fold.transpose(0, 1).repeat_interleave(self.starts, 1)
+        centers = targets.centers_vox.transpose(0, 1).float() * self.spacing
+        state = self.draw_starts(centers, targets.seeds, self.starts)
         with full_precision(seen.images):
             shapes = self.prior.shapes.some(particles)
-            losses = [
-                masked_mean(likelihood(r, truth, shapes), exists)
-                for n, r in enumerate(self.rounds(seen, state, particles, taught))
-                if n in taught
-            ]
-            return torch.stack(losses).mean()
+            likelihoods, drawn = [], None
+            for n, r in enumerate(self.rounds(seen, state, particles, taught, fold)):
+                drawn = r.drawn
+                if n in taught:
+                    likelihoods.append(masked_mean(likelihood(r, truth, shapes), exists))
+            losses = {'L_l': torch.stack(likelihoods).mean()}
+            if drawn is not None:
+                losses['L_s'] = self._region_loss(drawn, targets)
+            return losses
+
+    def _region_loss(self, drawn: DrawnRegions, targets: FitTargets) -> Tensor:
+        inside = self.region_grid.look_at_own(targets.masks.float(), drawn.pose)
+        loss = region_loss(drawn.logits, inside)
+        return masked_mean(loss.unsqueeze(-1), targets.labelled.transpose(0, 1))
 
     def _draw_step(self) -> tuple[Tensor, set[int]]:
         """Particles and rounds (one of each stage) of a training step."""

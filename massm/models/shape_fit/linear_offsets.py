@@ -8,6 +8,7 @@ network alone was after as many of training (benchmarks/accuracy.md).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
@@ -21,7 +22,9 @@ ROWS_AT_ONCE = 48
 
 class LinearOffsets(nn.Module):
     """Buffers of R rounds: ``weight`` ``[R, K, M, F + 1]`` (mm; the last is the constant) and
-    ``log_spread`` ``[R, K, M]``, logarithm of the standard deviation of what it leaves (mm).
+    ``log_spread`` ``[R, K, M]``, logarithm of the standard deviation of what it leaves (mm); for
+    training ``without`` ``[R, K, 2, M, F + 1]``, the filters fitted without each fold of subjects:
+    the networks must not learn from filters that know the subject.
 
     Until they are fitted, every particle may be a third of the profile off, anywhere.
 
@@ -39,6 +42,7 @@ class LinearOffsets(nn.Module):
         self.reaches = list(reaches)
         self.register_buffer('weight', torch.zeros(*shape, inside + 1))
         self.register_buffer('log_spread', torch.zeros(shape))
+        self.register_buffer('without', None)
         self.forget()
 
     @property
@@ -49,22 +53,49 @@ class LinearOffsets(nn.Module):
     def forget(self) -> None:
         """Back to what is said before anything was fitted."""
         self.weight.zero_()
+        self.without = None
         for r, reach in enumerate(self.reaches):
             self.log_spread[r] = math.log(reach / 3)
 
+    def take(self, r: int, anatomies: slice, filters: 'Filters') -> None:
+        """Keeps what was fitted for round ``r``, where there were subjects."""
+        if self.without is None:
+            count, inside = self.weight.shape[1], self.weight.shape[2:]
+            self.without = self.weight.new_zeros(len(self.weight), count, 2, *inside)
+        self.weight[r, anatomies] = filters.weight
+        self.without[r, anatomies] = filters.without
+        known = filters.spread.isfinite().all(1)
+        self.log_spread[r, anatomies][known] = filters.spread[known].log()
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        if prefix + 'without' in state_dict:  # a checkpoint of training
+            self.without = torch.empty_like(state_dict[prefix + 'without']).to(self.weight)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def forward(
-        self, r: int, seen: Tensor, particles: Tensor | None = None
+        self,
+        r: int,
+        seen: Tensor,
+        particles: Tensor | None = None,
+        fold: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Offsets ``[K, N, M]`` (mm) and ``log_spread`` ``[K, 1, M]`` of round ``r``.
 
         Args:
             seen: ``[K, N, M, F]``.
             particles: which of them these are, where they are not all.
+            fold: ``[K, N]``, 0 or 1: the filters that do not know it, where they are kept.
         """
-        weight, log_spread = self.weight[r], self.log_spread[r]
+        log_spread, weights = self.log_spread[r].unsqueeze(1), self.weight[r].unsqueeze(1)
+        if fold is not None and self.without is not None:
+            weights = self.without[r]
         if particles is not None:
-            weight, log_spread = weight[:, particles], log_spread[:, particles]
-        return linear_offsets(weight, seen), log_spread.unsqueeze(1)
+            log_spread, weights = log_spread[..., particles], weights[:, :, particles]
+        found = torch.stack([linear_offsets(weight, seen) for weight in weights.unbind(1)], 1)
+        if len(found[0]) == 1:
+            return found[:, 0], log_spread
+        chosen = fold.unsqueeze(1).unsqueeze(-1).expand(-1, -1, -1, found.shape[-1])
+        return found.gather(1, chosen).squeeze(1), log_spread
 
 
 def linear_offsets(weight: Tensor, seen: Tensor) -> Tensor:

@@ -10,29 +10,17 @@ from massm.ops import sample_patterns
 # Tissues differ by a tenth of a window or two: around zero and this much larger, what they have in
 # common does not drown it (benchmarks/accuracy.md).
 CONTRAST = 4.0
-# Logits of masks: beyond this nothing more is known; divided by this they are as large as images.
-MASK_RANGE, MASK_UNIT = 6.0, 3.0
 # One through the particle, four beside it.
 LINES = 5
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What shapes are fitted to: ``images`` ``[B, C, X, Y, Z]`` in [0, 1], their ``sizes``
-    ``[B, 3]`` in voxels before padding, and ``masks`` ``[B, K, X, Y, Z]``, about as large, positive
-    inside of each anatomy, where the network draws them."""
+    """What shapes are fitted to: ``images`` ``[B, C, X, Y, Z]`` in [0, 1], and their ``sizes``
+    ``[B, 3]`` in voxels before padding."""
 
     images: Tensor
     sizes: Tensor
-    masks: Tensor | None = None
-
-    @classmethod
-    def of(cls, images: Tensor, sizes: Tensor, mask_logits: Tensor | None) -> 'Seen':
-        """From the network's maps, which learn nothing from the fit."""
-        if mask_logits is None:
-            return cls(images, sizes)
-        masks = mask_logits.detach().clamp(-MASK_RANGE, MASK_RANGE) / MASK_UNIT
-        return cls(images, sizes, masks)
 
 
 @dataclass(frozen=True)
@@ -49,15 +37,6 @@ def image_profiles(seen: Seen, around: Around, pattern: Tensor) -> Tensor:
     where, turned = _by_image(around, len(seen.images))
     found = sample_patterns(seen.images, where.flatten(1, 3), turned.flatten(1, 3), pattern)
     found = CONTRAST * (found.flatten(2).view(*where.shape[:-1], -1) - 0.5)
-    return found.transpose(0, 1).flatten(1, 2)
-
-
-def mask_profiles(seen: Seen, around: Around, pattern: Tensor) -> Tensor:
-    """``[K, N, M, 5 * samples]`` of each anatomy's own mask."""
-    where, turned = _by_image(around, len(seen.images))
-    own = seen.masks.flatten(0, 1).unsqueeze(1)
-    flat = (x.flatten(2, 3).flatten(0, 1) for x in (where, turned))
-    found = sample_patterns(own, *flat, pattern).flatten(2).view(*where.shape[:-1], -1)
     return found.transpose(0, 1).flatten(1, 2)
 
 
