@@ -41,7 +41,7 @@ window.addEventListener('load', () => setTimeout(() => {
     boxes: document.querySelectorAll('input[data-trace]').length,
     wide: document.documentElement.scrollWidth <= window.innerWidth + 1,
   });
-}, 3000));
+}, 1000));
 </script>
 """
 
@@ -60,7 +60,7 @@ def browse(page, width, *extra):
     command = [
         CHROMIUM, '--headless=new', '--no-sandbox', '--use-angle=swiftshader', '--disable-gpu',
         '--enable-unsafe-swiftshader', '--host-resolver-rules=MAP * ~NOTFOUND',
-        f'--window-size={width},1200', '--virtual-time-budget=20000', *extra, f'file://{page}',
+        f'--window-size={width},1200', '--virtual-time-budget=5000', *extra, f'file://{page}',
     ]  # fmt: skip
     return subprocess.run(command, capture_output=True, encoding='utf-8', timeout=180).stdout
 
