@@ -27,6 +27,14 @@ def version() -> str:
     return text.split("__version__ = '")[1].split("'")[0]
 
 
+def has_cuda_runtime(toolkit: str | None) -> bool:
+    """Whether the toolkit's folder holds what kernels are linked with: an nvcc alone would compile
+    for minutes and then fail."""
+    names = ('lib*/libcudart.so', 'lib/*/libcudart.so', 'targets/*/lib/libcudart.so')
+    places = (*names, 'lib/x64/cudart.lib')
+    return toolkit is not None and any(any(Path(toolkit).glob(place)) for place in places)
+
+
 def kernels() -> dict:
     """The operators' extension, with CUDA where torch and a toolkit have it."""
     try:
@@ -42,7 +50,7 @@ def kernels() -> dict:
     sources = inputs['cpu_sources']()
     flags = {'cxx': inputs['cpu_flags']()}
     kind = cpp_extension.CppExtension
-    if cuda and cpp_extension.CUDA_HOME:
+    if cuda and has_cuda_runtime(cpp_extension.CUDA_HOME):
         sources += inputs['cuda_sources']()
         flags['nvcc'] = inputs['cuda_flags']()
         os.environ.setdefault('TORCH_CUDA_ARCH_LIST', '8.0;8.6;9.0;10.0+PTX')

@@ -23,6 +23,8 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ.setdefault('LOKY_MAX_CPU_COUNT', '1')
 ROOT = Path(__file__).parents[1]
 TINY_PARTICLES, TINY_SPACING = 64, 8.0
+FITTED_EPOCHS = 60
+FITTED = f'epoch_{FITTED_EPOCHS}.pth'  # the checkpoint in the work dir of ``fitted``
 # One file trains the network that others share, the other goes on without it meanwhile; then the
 # longest.
 FIRST = ('test_inputs.py', 'test_environment.py', 'test_training.py', 'test_shape_folder.py')
@@ -121,11 +123,11 @@ def fitted(tiny_config, shared):
 
     config = tiny_config(
         **{
-            'train_cfg.max_epochs': 60,
+            'train_cfg.max_epochs': FITTED_EPOCHS,
             'train_cfg.val_interval': 100,
-            'param_scheduler.1.T_max': 60,
+            'param_scheduler.1.T_max': FITTED_EPOCHS,
             'default_hooks.checkpoint.save_best': None,
-            'default_hooks.checkpoint.interval': 60,
+            'default_hooks.checkpoint.interval': FITTED_EPOCHS,
             'model.backbone.base_channels': 16,
             'model.neck.out_channels': 16,
             'model.dense_head.feat_channels': 16,
@@ -146,7 +148,7 @@ def model_directory(fitted, shared) -> Path:
 
     def make(out: Path):
         config, folder = fitted
-        export_model(config, folder / 'epoch_60.pth', out / 'model', data='tiny phantom cohort')
+        export_model(config, folder / FITTED, out / 'model', data='tiny phantom cohort')
 
     return shared('exported', make) / 'model'
 

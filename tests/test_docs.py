@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from massm.cli import COMMANDS, run_command
+from tests.conftest import FITTED
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
@@ -58,7 +59,7 @@ def test_the_commands_of_the_first_scan_run(
     shutil.copy(tiny_source / 's0001/ct.nii.gz', tmp_path)
     config, folder = fitted
     config.dump('trained.py')
-    trained = ['trained.py', str(folder / 'epoch_60.pth')]
+    trained = ['trained.py', str(folder / FITTED)]
     text = (ROOT / 'docs/first-scan.md').read_text(encoding='utf-8')
     blocks = ''.join(re.findall(r'```bash\n(.*?)```', text, re.S))
     shown = [shlex.split(line) for line in blocks.splitlines()]

@@ -21,7 +21,7 @@ ENVIRONMENT['PATH'] = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
 def test_quickstart_runs_from_another_directory_and_again(tmp_path):
     """The README's first command on a small cohort; the second run does nothing twice."""
     command = ['bash', str(ROOT / 'tools/quickstart.sh'), '--subjects', '4', '--epochs', '1']
-    command += ['--spacing', '8', '--particles', '64']
+    command += ['--spacing', '8', '--particles', '64', 'custom_hooks.CVAEPretrainHook.steps=50']
 
     def run():
         done = subprocess.run(
@@ -40,11 +40,91 @@ def test_quickstart_runs_from_another_directory_and_again(tmp_path):
     work = tmp_path / 'work'
     assert json.loads((work / 'test/metrics.json').read_text())['mean']['local_rmse_mm'] > 0
     assert list((work / 'report').glob('*.png'))
-    assert list(work.glob('inferred/*/result.json'))
-    made = (work / 'source/s0000/ct.nii.gz').stat().st_mtime_ns
+    made = ['source/s0000/ct.nii.gz', 'dataset/images/s0000.nii', 'epoch_1.pth']
+    made += ['dataset/shapes/spleen/template.particles', 'dataset/shapes/spleen/quality.png']
+    made += ['test/metrics.json', 'report/report.html', 'inferred/ct/result.json']
+    before = [(work / name).stat().st_mtime_ns for name in made]
     second = run()
-    assert '4 unchanged since an earlier run' in second
-    assert (work / 'source/s0000/ct.nii.gz').stat().st_mtime_ns == made
+    assert '4 unchanged since an earlier run' in second and 'Where to look' in second
+    assert [(work / name).stat().st_mtime_ns for name in made] == before
+
+
+# Stands for python in tools/environment.sh: writes down what it is asked to install, and fails
+# where a pattern says so.
+PYTHON_STAND_IN = r"""#!/usr/bin/env bash
+[[ $* == *sys.prefix* ]] && echo "$PREFIX/record" && exit
+call="ops=${MASSM_COMPILED_OPS-1} $*"
+[[ $call == *install* ]] && echo "$call" >>"$PREFIX/calls"
+! [[ -n $FAILS && "$call" =~ $FAILS ]]
+"""
+
+
+@pytest.fixture
+def make_environment(tmp_path):
+    """``make_environment(extras, fails)``: what is installed, and what is said."""
+    (tmp_path / 'python').write_text(PYTHON_STAND_IN)
+    (tmp_path / 'python').chmod(0o755)
+    path = f'{tmp_path}:{os.environ["PATH"]}'
+    environment = {
+        **os.environ,
+        'PATH': path,
+        'VIRTUAL_ENV': str(tmp_path),
+        'PREFIX': str(tmp_path),
+    }
+    environment.pop('MASSM_COMPILED_OPS', None)
+
+    def make(extras, fails=''):
+        (tmp_path / 'calls').write_text('')
+        script = f'. {ROOT}/tools/environment.sh; make_environment "{extras}"'
+        done = subprocess.run(
+            ['bash', '-euo', 'pipefail', '-c', script],
+            env={**environment, 'FAILS': fails, 'PYTHON': sys.executable},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done, (tmp_path / 'calls').read_text().splitlines()
+
+    return make
+
+
+def test_packages_come_by_uv(make_environment):
+    done, (torch, everything, ours) = make_environment('[tests]')
+    assert done.returncode == 0 and 'note' not in done.stdout
+    assert '-m pip install' in torch and torch.endswith('torch uv')
+    assert '-m uv pip install' in everything and everything.endswith('-e .[tests]')
+    assert '-m uv pip install' in ours and ours.endswith('--no-build-isolation --no-deps -e .')
+
+
+@pytest.mark.parametrize('fails', ['pip install .* uv$|uv --version', 'uv pip install .*tests'])
+def test_packages_come_by_pip_where_uv_is_not_or_cannot(make_environment, fails):
+    done, calls = make_environment('[tests]', fails)
+    assert done.returncode == 0 and 'now pip does' in done.stdout
+    *_, everything, ours = calls
+    assert any(call.endswith(('torch', 'torch uv')) for call in calls[:2])
+    assert '-m pip install' in everything and everything.endswith('-e .[tests]')
+    assert '-m pip install' in ours and ours.endswith('--no-build-isolation --no-deps -e .')
+
+
+def test_operators_that_cannot_be_built_are_told_and_done_without(make_environment):
+    done, calls = make_environment('', 'ops=1 .*--no-build-isolation')
+    assert done.returncode == 0 and 'going on without them' in done.stdout
+    assert calls[-1].startswith('ops=0') and '--no-build-isolation' in calls[-1]
+
+
+def test_what_is_installed_is_not_installed_again(make_environment):
+    """Nor for a command that needs less."""
+    assert len(make_environment('')[1]) == 3 and make_environment('')[1] == []
+    assert len(make_environment('[tests]')[1]) == 3
+    assert make_environment('[tests]')[1] == make_environment('')[1] == []
+    assert len(make_environment('', '-c import massm')[1]) == 3
+
+
+@pytest.mark.parametrize('fails', ['install .*torch', 'install .*-e', 'install .*--no-deps'])
+def test_a_failed_installation_is_one_sentence_and_tried_again(make_environment, fails):
+    done, _ = make_environment('', fails)
+    assert done.returncode == 1 and done.stderr.startswith('error: ')
+    assert len(make_environment('')[1]) == 3
 
 
 @pytest.mark.parametrize('name', sorted(p.stem for p in (ROOT / 'tools').glob('*.py')))

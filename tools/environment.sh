@@ -58,7 +58,7 @@ activate() {
 # install_packages EXTRAS: torch comes by pip, which may know of a wheel for this machine; the rest
 # by uv, in seconds where pip takes minutes. First everything, each package built by itself: next to
 # torch, mmcv would compile all of its operators (minutes; none is used here). Then ours again, whose
-# operators do need torch.
+# operators do need torch; without them they are built on first use, or the torch reference serves.
 install_packages() {
   local pinned=(-q -c requirements/constraints.txt) everything=(-e ".$1")
   local ours=(--no-build-isolation --no-deps -e .) first=(--no-compile setuptools wheel ninja torch)
@@ -66,12 +66,21 @@ install_packages() {
   local uv=(python -m uv pip install --python "$(command -v python)" --reinstall-package massm "${pinned[@]}")
   "${pip[@]}" "${first[@]}" uv || "${pip[@]}" "${first[@]}" \
     || fail "pip could not install torch; the lines above say why"
-  if ! "${uv[@]}" "${everything[@]}"; then
-    echo "note: uv could not install the packages, now pip does (a few minutes)"
+  if ! python -m uv --version >/dev/null 2>&1 || ! "${uv[@]}" "${everything[@]}"; then
+    echo "note: uv cannot install the packages, now pip does (two to ten minutes)"
     uv=("${pip[@]}")
     "${pip[@]}" "${everything[@]}" || fail "pip could not install the packages; the lines above say why"
   fi
-  "${uv[@]}" "${ours[@]}" || fail "massm's operators could not be built; the lines above say why"
+  "${uv[@]}" "${ours[@]}" && return
+  echo "note: massm's operators could not be built (the lines above say why), going on without them"
+  MASSM_COMPILED_OPS=0 "${uv[@]}" "${ours[@]}" || fail "massm could not be installed; the lines above say why"
+}
+
+record() { python -c 'import sys; print(sys.prefix + "/.massm-installed")'; }
+
+# is_installed STAMP: by an earlier run with the same extras, or with the tests' besides.
+is_installed() {
+  grep -qxF -e "$1" -e "[tests]$1" "$(record)" 2>/dev/null && python -c 'import massm' 2>/dev/null
 }
 
 make_environment() {
@@ -80,11 +89,9 @@ make_environment() {
   activate
   local stamp
   stamp="$1 $(cat setup.py pyproject.toml requirements/*.txt massm/ops/kernel_sources.py massm/ops/csrc/* | sha256sum | cut -c1-16) $PWD"
-  local record
-  record="$(python -c 'import sys; print(sys.prefix)')/.massm-installed"
-  if ! grep -qxF "$stamp" "$record" 2>/dev/null || ! python -c 'import massm' 2>/dev/null; then
+  if ! is_installed "$stamp"; then
     echo "installing packages (first run: a minute or two)"
     install_packages "$1"
-    echo "$stamp" >>"$record"
+    echo "$stamp" >>"$(record)"
   fi
 }

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # From nothing to a trained and tested model on a synthetic cohort, in about a quarter of an hour.
 # Usage: bash tools/quickstart.sh [--subjects 48] [--spacing 4] [--particles 512] [--epochs N]
-#          [--work-dir work_dirs/quickstart]
+#          [--work-dir work_dirs/quickstart] [KEY=VALUE ...]
+# KEY=VALUE as after --cfg-options, for training, test and export. What is done is not done again.
 set -euo pipefail
 CALLED_FROM=$PWD
 # shellcheck source=tools/environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-SUBJECTS=48 SPACING=4 PARTICLES=512 WORK=work_dirs/quickstart OPTIONS=()
+SUBJECTS=48 SPACING=4 PARTICLES=512 WORK=work_dirs/quickstart OPTIONS=() AGREED=()
 while [ $# -gt 0 ]; do
   case $1 in
+    [!-]*=*) AGREED+=("$1"); shift; continue ;;
     --subjects) SUBJECTS=$2 ;;
     --spacing) SPACING=$2 ;;
     --particles) PARTICLES=$2 ;;
@@ -38,17 +40,25 @@ python tools/prepare_dataset.py "$SOURCE" "$DATA" --anatomies $ANATOMIES --spaci
 step "4/7 correspondences"
 python tools/build_pdm.py "$DATA" --particles "$PARTICLES"
 step "5/7 training"
-AGREED=("data_root=$DATA" "spacing=$SPACING" "num_particles=$PARTICLES")
+AGREED+=("data_root=$DATA" "spacing=$SPACING" "num_particles=$PARTICLES")
 SHARED=(--work-dir "$WORK" --cfg-options "${AGREED[@]}")
 python tools/train.py $CONFIG --resume "${SHARED[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"}
 step "6/7 test"
-python tools/test.py $CONFIG --report "${SHARED[@]}"
-step "7/7 export, and inference on one CT"
-LAST=$(tail -n 1 "$SOURCE/meta.csv" | cut -d ';' -f 1)
 BEST=$(ls -t "$WORK"/best_*.pth | head -n 1)
-python tools/export_model.py $CONFIG "$BEST" --out "$WORK/model" --data "synthetic thorax" \
-  --licence Apache-2.0 --cfg-options "${AGREED[@]}"
-python tools/infer.py "$SOURCE/$LAST/ct.nii.gz" --model "$WORK/model" --out "$WORK/inferred" --report
+if [ "$WORK/report/report.html" -nt "$BEST" ]; then
+  echo "tested before: $WORK/test/metrics.json"
+else
+  python tools/test.py $CONFIG --report "${SHARED[@]}"
+fi
+step "7/7 export, and inference on one CT"
+if [ "$WORK/inferred/ct/result.json" -nt "$BEST" ]; then
+  echo "inferred before: $WORK/inferred/ct"
+else
+  LAST=$(tail -n 1 "$SOURCE/meta.csv" | cut -d ';' -f 1)
+  python tools/export_model.py $CONFIG "$BEST" --out "$WORK/model" --data "synthetic thorax" \
+    --licence Apache-2.0 --cfg-options "${AGREED[@]}"
+  python tools/infer.py "$SOURCE/$LAST/ct.nii.gz" --model "$WORK/model" --out "$WORK/inferred" --report
+fi
 
 cat <<END
 

@@ -29,8 +29,11 @@ def ellipsoid(p: np.ndarray, center: tuple, radii: tuple, euler: tuple = (0, 0, 
     """Approximate signed distance of ``p`` ``[..., 3]`` to an ellipsoid turned by ``euler``
     degrees about x, y, z."""
     local = (p - np.array(center)) @ Rotation.from_euler('xyz', euler, degrees=True).as_matrix()
-    first = np.linalg.norm(local / radii, axis=-1)
-    second = np.linalg.norm(local / np.square(radii), axis=-1)
+    inverse = np.square(1 / np.array(radii, dtype=float))
+    # Norms of local / radii and local / radii^2, both by one product.
+    first, second = np.moveaxis(
+        np.sqrt(np.square(local, out=local) @ np.stack([inverse, inverse**2], 1)), -1, 0
+    )
     return first * (first - 1) / np.maximum(second, 1e-6)
 
 

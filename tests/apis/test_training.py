@@ -120,19 +120,19 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny_dataset, tmp_pa
         environment['PORT'] = str(free.getsockname()[1])
     environment['PATH'] = f'{Path(sys.executable).parent}:{environment["PATH"]}'
 
-    def command(*start, batch):
-        options = [*common, f'train_dataloader.batch_size={batch}']
+    def arguments(batch):
         folder = str(tmp_path / f'batch{batch}')
-        subprocess.run(
-            [*start, '--work-dir', folder, '--cfg-options', *options],
-            check=True,
-            env=environment,
-            timeout=400,
-            stdout=subprocess.DEVNULL,
-        )
+        batches = f'train_dataloader.batch_size={batch}'
+        return ['--work-dir', folder, '--cfg-options', *common, batches]
 
-    command('bash', str(ROOT / 'tools/dist_train.sh'), config, '2', batch=1)
-    command(sys.executable, str(ROOT / 'tools/train.py'), config, batch=2)
+    subprocess.run(
+        ['bash', str(ROOT / 'tools/dist_train.sh'), config, '2', *arguments(batch=1)],
+        check=True,
+        env=environment,
+        timeout=400,
+        stdout=subprocess.DEVNULL,
+    )
+    assert run_command('train', [config, *arguments(batch=2)]) == 0
     one, two = _logged_losses(tmp_path / 'batch2'), _logged_losses(tmp_path / 'batch1')
     assert two == pytest.approx(one, rel=2e-3)
     a, b = weights(tmp_path / 'batch2', 2), weights(tmp_path / 'batch1', 2)
@@ -182,6 +182,7 @@ def test_the_best_checkpoint_is_tested_and_everything_is_written(trained):
     lines = (folder / 'test/cases.csv').read_text().splitlines()
     assert lines[0].startswith('id,anatomy,status,score,found') and len(lines) == 1 + 7
     assert {p.name for p in (folder / 'report').glob('*.png')} >= {'rmse.png', 'surface.png'}
+    assert not (folder / 'report/report.html').exists(), 'which only --report writes'
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 
 from massm.cli import run_command
 from massm.inference.model_directory import read_model
-from tests.conftest import ROOT
+from tests.conftest import FITTED, ROOT
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_the_directory_gives_what_the_checkpoint_gives(fitted, model_directory, 
     from massm.inference.inferencer import MASSMInferencer
 
     config, folder = fitted
-    one = MASSMInferencer(config, str(folder / 'epoch_60.pth'))(image)[0]
+    one = MASSMInferencer(config, str(folder / FITTED))(image)[0]
     other = MASSMInferencer(model_directory)(image)[0]
     for a, b in zip(one.shapes, other.shapes, strict=True):
         assert a.score == b.score and np.array_equal(a.local_mm, b.local_mm)

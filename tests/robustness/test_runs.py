@@ -44,15 +44,15 @@ def test_one_broken_image_does_not_stop_the_others(tiny_source, model_directory,
             assert (out / domain.local).is_file() and (out / domain.mesh).is_file()
 
 
-def test_fifty_images_in_one_run_keep_memory_flat(tiny_source, model_directory, tmp_path):
+def test_many_images_in_one_run_keep_memory_flat(tiny_source, model_directory, tmp_path):
     scan = tiny_source / 's0001/ct.nii.gz'
     inferencer, process, used = MASSMInferencer(model_directory), psutil.Process(), []
-    for i, result in enumerate(inferencer.stream([scan] * 50)):
+    for i, result in enumerate(inferencer.stream([scan] * 30)):
         write_result(tmp_path / f'r{i % 2}', result)
         gc.collect()
         used.append(process.memory_info().rss / 2**20)
-    print(f'MiB after 5, 25, 50 images: {used[4]:.0f}, {used[24]:.0f}, {used[49]:.0f}')
-    assert used[49] - used[4] < 40
+    print(f'MiB after 5, 15, 30 images: {used[4]:.0f}, {used[14]:.0f}, {used[29]:.0f}')
+    assert used[29] - used[4] < 22  # less than one more MiB an image
 
 
 def test_a_second_run_replaces_the_first_and_leaves_nothing_behind(
