@@ -11,12 +11,13 @@ from massm.shape.alignment import rigidly_onto
 from massm.structures import Boxes3D
 from massm.structures.shape_sample import ShapeSample
 
-META = ('id', 'anatomies', 'spacing')
+META = ('id', 'anatomies', 'spacing', 'modality')
 
 
 @TRANSFORMS.register_module()
 class PackShapeInputs(BaseTransform):
-    """Gives ``inputs`` ``[1, X, Y, Z]`` float32 (HU) and ``data_samples``.
+    """Gives ``inputs`` ``[1, X, Y, Z]`` float32 (in the
+    modality's unit) and ``data_samples``.
 
     Boxes and world particles are derived here from the local particles, so that they fit them
     after any augmentation: the box is the particles' extent, the world particles their rigid fit
