@@ -67,11 +67,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError, DatasetError, ImageError: nothing can be prepared.
     """
-    from massm.cohort.earlier_dataset import changes, load_earlier, remove_gone
+    from massm.cohort.earlier_dataset import changes, check_apart, load_earlier, remove_gone
     from massm.cohort.prepare import prepare_subjects, write_manifest
     from massm.cohort.sources.find import check_anatomies, find_source
     from massm.cohort.sources.request import Request
     from massm.cohort.splits import read_splits
+    from massm.io.writable import make_writable
     from massm.structures.modality import MODALITIES
 
     check_jobs(args.jobs)
@@ -84,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
     ids = [subject.id for subject in source.subjects]
     known = {subject.id: subject.split for subject in source.subjects if subject.split}
     splits = read_splits(args.source, ids, args.seed, known)
+    check_apart(args.source, args.out)
     earlier = load_earlier(args.out, ids)
+    make_writable(args.out)
     results = list(
         track(
             prepare_subjects(source.subjects, args.out, options, splits, args.jobs),

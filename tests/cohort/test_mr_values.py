@@ -54,9 +54,8 @@ def test_it_is_the_same_however_the_image_is_stored(image, how):
     part = tuple(slice(max(-a, 0), b - a) for a, b in zip(low, high, strict=True))
     assert np.abs(low).max() <= 8 and found[both].size > 0.7 * expected.size
     difference = np.abs(stored(found[both], 'mr').astype(int) - stored(expected[part], 'mr'))
-    print(
-        f'{how}: {difference.mean():.2f} of 1000 on average, 99 % below {np.percentile(difference, 99):.0f}'
-    )
+    most = np.percentile(difference, 99)
+    print(f'{how}: {difference.mean():.2f} of 1000 on average, 99 % below {most:.0f}')
     assert difference.mean() < 10
 
 
@@ -138,9 +137,9 @@ def test_planes_of_one_value_at_the_ends_were_not_imaged():
     low, high = imaged_extent(volume)
     assert low.tolist() == [2, 0, 0] and high.tolist() == [8, 7, 5]
     tip, slab = np.zeros((2, 9, 8, 7), bool)
-    tip[3:8, 2:7, 2:6], tip[2, 4, 4] = True, True
+    tip[3:8, 2:7, 2:5], tip[2, 4, 4] = True, True
     slab[2:6, 2:7, 2:5] = True
-    assert not ends_with_scan(tip, low, high - 1) and ends_with_scan(slab, low, high)
+    assert not ends_with_scan(tip, low, high) and ends_with_scan(slab, low, high)
 
 
 def test_a_ct_in_an_mr_cohort_is_left_out(tmp_path, image, capsys):

@@ -18,12 +18,15 @@ def image_files(folder: Path) -> list[Path]:
     return named(folder, tuple(IMAGE_NAMES))
 
 
-def subject_image(folder: Path, modality: str | None) -> Path:
-    """The image of ``folder``: of the ``modality`` asked for where there are several; where there
-    is none, the one that is missed."""
-    files = image_files(folder)
-    fitting = [p for p in files if told_modality(p) == modality] or files
-    return fitting[0] if fitting else folder / 'ct.nii.gz'
+def subject_images(folders: list[Path], modality: str | None) -> list[Path]:
+    """The image of each of ``folders``: of the ``modality`` asked for where there are several;
+    where there is none, what others call theirs, which will be missed."""
+    found = []
+    for folder in folders:
+        files = image_files(folder)
+        found.append([p for p in files if told_modality(p) == modality] or files)
+    usual = next((files[0].name for files in found if files), 'ct.nii.gz')
+    return [(*files, f / usual)[0] for files, f in zip(found, folders, strict=True)]
 
 
 def told_modality(image: Path) -> str | None:

@@ -7,7 +7,7 @@ from massm.cohort.sources.images import (
     image_files,
     named,
     subject_folders,
-    subject_image,
+    subject_images,
     told_modality,
     volumes,
 )
@@ -61,10 +61,9 @@ def _flat(source: Path) -> list[tuple[str, Path, Path]]:
 
 def _folders(source: Path, modality: str | None) -> list[tuple[str, Path, Path]]:
     folders = [p for p in subject_folders(source) if image_files(p) or label_files(p)]
-    return [
-        (p.name, subject_image(p, modality), (*label_files(p), p / 'labels.nii.gz')[0])
-        for p in folders
-    ]
+    images = subject_images(folders, modality)
+    maps = [(*label_files(p), p / 'labels.nii.gz')[0] for p in folders]
+    return [(p.name, *pair) for p, *pair in zip(folders, images, maps, strict=True)]
 
 
 def _shared_table(source: Path, given: Path | None) -> Table:

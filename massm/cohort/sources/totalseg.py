@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from massm.cohort.sources.images import image_files, subject_folders, subject_image, told_modality
+from massm.cohort.sources.images import image_files, subject_folders, subject_images, told_modality
 from massm.cohort.sources.mask_files import MaskFiles
 from massm.cohort.sources.multilabel import label_files
 from massm.cohort.sources.request import Request
@@ -22,7 +22,7 @@ def holds(source: Path) -> bool:
 def subjects(source: Path, request: Request) -> list[SourceSubject]:
     """The subjects, sorted by name."""
     folders = [p for p in subject_folders(source) if image_files(p) or (p / MASKS).is_dir()]
-    images = [subject_image(p, request.modality) for p in folders]
+    images = subject_images(folders, request.modality)
     return [
         SourceSubject(p.name, image, MaskFiles(p / MASKS), told_modality(image))
         for p, image in zip(folders, images, strict=True)
