@@ -40,5 +40,5 @@ def case_prediction(sample: ShapeSample) -> CasePrediction:
         sample.mask,
         sample.mesh,
         float(sample.score_threshold),
-        sample.modality,
+        sample.get('modality', DEFAULT_MODALITY),
     )

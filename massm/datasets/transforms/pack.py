@@ -9,9 +9,10 @@ from mmcv.transforms import BaseTransform
 from massm.registry import TRANSFORMS
 from massm.shape.alignment import rigidly_onto
 from massm.structures import Boxes3D
+from massm.structures.modality import DEFAULT_MODALITY
 from massm.structures.shape_sample import ShapeSample
 
-META = ('id', 'anatomies', 'spacing', 'modality')
+META = ('id', 'anatomies', 'spacing')
 
 
 @TRANSFORMS.register_module()
@@ -31,6 +32,7 @@ class PackShapeInputs(BaseTransform):
         sample = ShapeSample(
             metainfo={
                 **{key: results[key] for key in META},
+                'modality': results.get('modality', DEFAULT_MODALITY),
                 'status': [status.value for status in results['status']],
                 'affine': np.array(results['grid'].affine),
                 'image_shape': tuple(results['volume'].shape),
