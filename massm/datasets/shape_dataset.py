@@ -62,17 +62,17 @@ class ShapeDataset(BaseDataset):
             'anatomies': list(anatomies),
             'num_particles': num_particles,
             'spacing': spacing,
-            'modality': modality,
         }
         super().__init__(data_root=data_root, metainfo=metainfo, serialize_data=False, **kwargs)
 
     @property
     def metainfo(self) -> dict:
-        """What metrics and checkpoints know of the dataset. ``data_root`` and ``shape_model``, the
-        digest of its templates, are added late, since mmengine would open a string in it as a
+        """What metrics and checkpoints know of the dataset. ``modality``, ``data_root`` and
+        ``shape_model``, the digest of its templates, are added late, since mmengine would open a string in it as a
         file."""
         return {
             **super().metainfo,
+            'modality': self.modality,
             'data_root': str(self.manifest.root),
             'shape_model': self._shape_model,
         }
