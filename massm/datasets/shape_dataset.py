@@ -68,8 +68,8 @@ class ShapeDataset(BaseDataset):
     @property
     def metainfo(self) -> dict:
         """What metrics and checkpoints know of the dataset. ``modality``, ``data_root`` and
-        ``shape_model``, the digest of its templates, are added late, since mmengine would open a string in it as a
-        file."""
+        ``shape_model``, the digest of its templates, are added late, since mmengine would open a
+        string in it as a file."""
         return {
             **super().metainfo,
             'modality': self.modality,
