@@ -80,6 +80,7 @@ setup(
         'tests': requirements('tests'),
         'dev': requirements('dev'),
         'dicom': ['SimpleITK>=2.3', 'highdicom>=0.24'],
+        'rtstruct': ['SimpleITK>=2.3', 'pydicom>=2.4'],
         'onnx': ['onnx>=1.16', 'onnxscript>=0.3'],
         'dask': ['distributed>=2024.1'],
     },

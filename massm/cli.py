@@ -61,7 +61,7 @@ def main() -> None:
     """``massm COMMAND ...``."""
     parser = argparse.ArgumentParser(
         prog='massm',
-        description='Anatomies, corresponding shapes and their statistics from CT.\n\n'
+        description='Anatomies, corresponding shapes and their statistics from CT and MR.\n\n'
         + _overview(),
         epilog='massm COMMAND --help says more, with examples.',
         formatter_class=argparse.RawDescriptionHelpFormatter,

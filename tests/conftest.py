@@ -15,6 +15,7 @@ from filelock import FileLock
 from massm.cli import run_command
 from massm.phantom.anatomy import ANATOMIES
 from massm.structures import Mesh
+from tests.robustness.table import pytest_terminal_summary  # noqa: F401  the table at the end
 
 # Two workers have a core each.
 torch.set_num_threads(1 if 'PYTEST_XDIST_WORKER' in os.environ else 2)

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from massm.engine.checkpoint import load_checkpoint
 from massm.errors import CheckpointError
 from massm.io.templates import read_templates, shape_model_digest
+from massm.structures.modality import DEFAULT_MODALITY
 
 
 def find_checkpoint(work_dir: Path) -> Path:
@@ -31,17 +32,20 @@ def check_settings(config: Config, path: str, trust: bool = False) -> dict:
     """Reads a checkpoint and refuses one that was trained with other settings.
 
     Raises:
-        CheckpointError: anatomies or their order, particles or spacing differ, or it is of an
-            older version.
+        CheckpointError: anatomies or their order, particles, spacing or modality differ, or it is
+            of an older version.
     """
     checkpoint = load_checkpoint(path, trust=trust)
     if 'state_dict' not in checkpoint:
         raise CheckpointError(f'{path}: holds no model; give a checkpoint that training wrote')
     meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
-    for key in ('anatomies', 'num_particles', 'spacing'):
-        if key in meta and meta[key] != config[key]:
+    # Those of before there were others were trained on CT.
+    trained = {'modality': DEFAULT_MODALITY, **meta} if meta else {}
+    for key in ('anatomies', 'num_particles', 'spacing', 'modality'):
+        wanted = config.get(key, DEFAULT_MODALITY)
+        if key in trained and trained[key] != wanted:
             raise CheckpointError(
-                f'{path}: was trained with {key} = {meta[key]}, the config says {config[key]}; '
+                f'{path}: was trained with {key} = {trained[key]}, the config says {wanted}; '
                 'use the config it was trained with'
             )
     # Refused and not let through with a warning: networks of that time were trained on HU windows

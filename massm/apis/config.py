@@ -10,6 +10,7 @@ from mmengine.config import Config
 from massm.apis.config_options import ConfigOptions, checked_options, merge
 from massm.errors import ConfigError
 from massm.io.names import check_name
+from massm.structures.modality import DEFAULT_MODALITY, MODALITIES, check_modality
 
 SHARED = ('anatomies', 'num_particles', 'spacing')
 
@@ -50,20 +51,24 @@ def hook_named(config: Config, kind: str) -> dict:
 
 def resolve(config: Config, name: str = 'config') -> Config:
     """Writes ``anatomies``, ``num_particles``, ``spacing`` and ``data_root`` of the top level
-    into the model and the datasets, so that each stands in one place only.
+    into the model and the datasets, so that each stands in one place only, and ``modality`` (by
+    default ``ct``) into the datasets.
 
     Raises:
-        ConfigError: one of them is missing, or the anatomies are not distinct names.
+        ConfigError: one of them is missing, the anatomies are not distinct names, or the windows
+            are of another modality.
     """
     missing = [key for key in (*SHARED, 'data_root', 'model') if key not in config]
     if missing:
         raise ConfigError(f'{name}: sets no {", ".join(missing)}; see configs/_base_/datasets/')
     _check_shared(config, name)
     shared = {key: config[key] for key in SHARED}
+    modality = check_modality(config.get('modality', DEFAULT_MODALITY), name)
+    _check_windows(config, modality, name)
     config.model.update(shared, template_root=config.data_root)
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if config.get(loader):
-            config[loader].dataset.update(shared, data_root=config.data_root)
+            config[loader].dataset.update(shared, data_root=config.data_root, modality=modality)
     return config
 
 
@@ -80,6 +85,18 @@ def _check_shared(config: Config, name: str) -> None:
         raise ConfigError(f'{name}: num_particles must be a whole number above 0, got {count!r}')
     if not isinstance(config.data_root, str | Path):
         raise ConfigError(f"{name}: data_root must be a folder's name, got {config.data_root!r}")
+
+
+def _check_windows(config: Config, modality: str, name: str) -> None:
+    """An MR is stored from 0 up: a window that begins below was meant for HU."""
+    windows = config.model.get('data_preprocessor', {}).get('windows') or [(-1000.0, 1000.0)]
+    if modality == 'mr' and any(float(low) < 0 for low, _ in windows):
+        shown = ', '.join(f'{low:g} to {high:g}' for low, high in windows)
+        raise ConfigError(
+            f'{name}: modality is mr but the windows are in HU ({shown}); an MR is stored as '
+            f'{MODALITIES["mr"].unit}: take windows and augmentation of configs/massm_fit_mr.py or '
+            'configs/massm_r18_mr.py'
+        )
 
 
 def _hook_index(config: Config, kind: str) -> int:

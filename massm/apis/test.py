@@ -14,7 +14,7 @@ from rich.table import Table
 
 from massm.apis.checkpoints import check_fits, check_weights, find_checkpoint
 from massm.apis.test_report import draw_figures, write_page
-from massm.apis.train import make_writable, resolve_work_dir
+from massm.apis.train import resolve_work_dir
 from massm.cohort.correspondences import check_built
 from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
@@ -24,6 +24,7 @@ from massm.evaluation.case_prediction import CasePrediction
 from massm.evaluation.summary import Row, by_anatomy, mean_over_anatomies, merge_rows, with_mean
 from massm.io.atomic import write_text
 from massm.io.particles import write_particles
+from massm.io.writable import make_writable
 
 KEYS = (
     'found',

@@ -1,6 +1,5 @@
 """Training a model from a config."""
 
-import tempfile
 from pathlib import Path
 
 from mmengine.config import Config
@@ -12,7 +11,7 @@ from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
 from massm.engine.hooks import FineTuningHook
-from massm.errors import ConfigError
+from massm.io.writable import make_writable
 
 
 def train(
@@ -72,19 +71,3 @@ def resolve_work_dir(config: Config, work_dir: str | None) -> str:
     """The work dir: as asked for, as the config says, or named after the config."""
     name = Path(config.filename or 'config').stem
     return work_dir or config.get('work_dir') or str(Path('work_dirs') / name)
-
-
-def make_writable(folder: Path) -> None:
-    """Creates ``folder`` and writes a file in it, so that a run fails now and not after an hour.
-
-    Raises:
-        ConfigError: it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f'{folder}: cannot be written ({error.strerror}); choose another --work-dir'
-        ) from error

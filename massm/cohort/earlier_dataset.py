@@ -1,9 +1,10 @@
 """A dataset prepared before in the same folder: what still holds of it, and what is gone."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
-from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
+from massm.cohort.manifest import FORMAT, AnatomyEntry, Manifest, SubjectEntry, load_manifest
 from massm.errors import DatasetError
 
 
@@ -14,8 +15,9 @@ def load_earlier(out: Path, ids: list[str]) -> Manifest | None:
         ids: the subjects of the source.
 
     Raises:
-        DatasetError: it shares no subject with the source.
+        DatasetError: it shares no subject with the source, or is no dataset of ours.
     """
+    _check_ours(out)
     try:
         earlier = load_manifest(out)
     except DatasetError:
@@ -27,6 +29,34 @@ def load_earlier(out: Path, ids: list[str]) -> Manifest | None:
             'to write, or remove this one'
         )
     return earlier
+
+
+def check_apart(source: Path, out: Path) -> None:
+    """Refuses to write into the source: nnU-Net has a ``dataset.json`` too.
+
+    Raises:
+        DatasetError: see above.
+    """
+    if out.resolve().is_relative_to(source.resolve()):
+        raise DatasetError(
+            f'{out}: lies in the source {source}; choose a folder beside it, so that nothing of '
+            'yours is replaced'
+        )
+
+
+def _check_ours(out: Path) -> None:
+    path = out / 'dataset.json'
+    if not path.is_file() or (out / '.prepare').is_dir():
+        return
+    try:
+        ours = json.loads(path.read_text(encoding='utf-8'))['metainfo']['format'] == FORMAT
+    except (OSError, KeyError, TypeError, ValueError):
+        ours = False
+    if not ours:
+        raise DatasetError(
+            f'{path}: is there and no MASSM dataset; choose another folder, so that nothing of '
+            'yours is replaced'
+        )
 
 
 def with_correspondences(manifest: Manifest, earlier: Manifest | None) -> Manifest:

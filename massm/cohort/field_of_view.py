@@ -15,6 +15,7 @@ EMPTY_HU = -950.0
 OPENING_MM = 12.0
 REACH_VOXELS = 2.0
 CUT_SHARE = 0.03
+CUT_SECTION = 0.25
 # Voxels that a smoothed surface may lie outside of a volume whose size was rounded.
 JUT_VOXELS = 1.0
 
@@ -53,6 +54,39 @@ def is_cut(mask: np.ndarray, outside: np.ndarray) -> bool:
     surface = padded & ~binary_erosion(padded)
     near = distance_transform_edt(~outside) <= REACH_VOXELS
     return bool(near[surface].mean() >= CUT_SHARE) if surface.any() else False
+
+
+def outside_volume(shape: tuple[int, ...]) -> np.ndarray:
+    """As :func:`outside_scan` for an MR, whose dark voxels may be bone, gas or a stripped skull:
+    what lies beyond the volume alone."""
+    return np.pad(np.zeros(shape, dtype=bool), 1, constant_values=True)
+
+
+def imaged_extent(volume: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last plane along each axis, ``[3]`` each, that hold more than one value; planes of
+    one value at the ends were padded onto the scan."""
+    low, high = np.zeros(3, dtype=int), np.array(volume.shape) - 1
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        varies = np.flatnonzero(volume.min(others) != volume.max(others))
+        if len(varies):
+            low[axis], high[axis] = varies[0], varies[-1]
+    return low, high
+
+
+def ends_with_scan(mask: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether the scan, which was imaged from plane ``low`` to plane ``high``, cuts an anatomy: its
+    section with an outermost plane is at least a quarter of its largest along that axis. Where
+    planes were not padded the volume's own edge decides
+    (:func:`massm.shape.reconstruction.touches_edge`); a tip that ends where the tissue does, as a
+    brain's without its skull, is whole."""
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        section = np.count_nonzero(mask, axis=others)
+        for plane, edge in ((low[axis], 0), (high[axis], mask.shape[axis] - 1)):
+            if plane != edge and section[plane] >= CUT_SECTION * section.max() > 0:
+                return True
+    return False
 
 
 def juts_out(points_mm: np.ndarray, grid: Grid) -> bool:

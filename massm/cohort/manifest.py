@@ -12,6 +12,7 @@ from massm.errors import DatasetError
 from massm.io.atomic import write_text
 from massm.io.names import check_name
 from massm.structures import AnatomyStatus
+from massm.structures.modality import DEFAULT_MODALITY, check_modality
 
 # 2: what nobody annotated is unlabelled, no longer absent.
 FORMAT, VERSION = 'massm-dataset', 2
@@ -52,7 +53,7 @@ class Manifest:
     """The whole of ``dataset.json``, with the folder it lies in.
 
     ``open`` names anatomies that have masks but no shapes, since their contours' ends are
-    arbitrary.
+    arbitrary. ``modality`` is that of all images.
     """
 
     root: Path
@@ -61,6 +62,7 @@ class Manifest:
     subjects: tuple[SubjectEntry, ...]
     templates: dict[str, str] = field(default_factory=dict)
     open: tuple[str, ...] = ()
+    modality: str = DEFAULT_MODALITY
 
     def path(self, relative: str) -> Path:
         """An entry's file as an absolute path.
@@ -115,6 +117,7 @@ class Manifest:
             'anatomies': list(self.anatomies),
             'templates': self.templates,
             'open': list(self.open),
+            'modality': self.modality,
         }
         data_list = [subject_to_json(subject) for subject in self.subjects]
         text = json.dumps({'metainfo': metainfo, 'data_list': data_list}, indent=1)
@@ -145,6 +148,7 @@ def load_manifest(root: Path) -> Manifest:
             tuple(subject_from_json(row) for row in content['data_list']),
             dict(metainfo['templates']),
             tuple(metainfo['open']),
+            check_modality(metainfo.get('modality', DEFAULT_MODALITY), str(path)),
         )
     except DatasetError:
         raise

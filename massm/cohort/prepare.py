@@ -1,6 +1,6 @@
-"""From a TotalSegmentator-like source folder to a MASSM dataset."""
+"""From the subjects of a source folder to a MASSM dataset."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +8,14 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from massm.cohort.earlier_dataset import with_correspondences
-from massm.cohort.field_of_view import is_cut, juts_out, outside_scan
+from massm.cohort.field_of_view import (
+    ends_with_scan,
+    imaged_extent,
+    is_cut,
+    juts_out,
+    outside_scan,
+    outside_volume,
+)
 from massm.cohort.manifest import (
     AnatomyEntry,
     Manifest,
@@ -17,8 +24,9 @@ from massm.cohort.manifest import (
     subject_to_json,
 )
 from massm.cohort.resample import resample_mask
-from massm.cohort.source_masks import LOST_SHARE, check_distinct, read_source_mask
-from massm.cohort.working_volume import check_memory, working_volume
+from massm.cohort.source_masks import LOST_SHARE, check_distinct, check_inside
+from massm.cohort.sources.subject import SourceMask, SourceSubject, subject_files
+from massm.cohort.working_volume import check_memory, stored, working_volume
 from massm.errors import DatasetError, MassmError
 from massm.io.images import read_scan
 from massm.io.meshes import write_mesh
@@ -26,15 +34,16 @@ from massm.io.nifti import write_volume
 from massm.io.records import fingerprint, read_record, write_record
 from massm.shape.reconstruction import largest_component, mesh_from_mask, touches_edge
 from massm.structures import AnatomyStatus, Grid
+from massm.structures.modality import DEFAULT_MODALITY
 
-CODE_VERSION = 5
+CODE_VERSION = 6
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What to prepare: anatomies in order and the working spacing, mm.
+    """What to prepare: anatomies in order, the working spacing, mm, and the images' modality.
 
-    ``missing`` is what a missing mask file says: ``UNLABELLED`` or ``ABSENT``. ``open`` names
+    ``missing`` is what a missing mask says: ``UNLABELLED`` or ``ABSENT``. ``open`` names
     anatomies whose contours stop at arbitrary ends: they have masks, but no shapes.
     """
 
@@ -42,6 +51,7 @@ class PrepareOptions:
     spacing: float
     missing: AnatomyStatus = AnatomyStatus.UNLABELLED
     open: tuple[str, ...] = ()
+    modality: str = DEFAULT_MODALITY
 
 
 @dataclass(frozen=True)
@@ -58,21 +68,33 @@ class SubjectResult:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """One subject's geometry: its file's grid, the working grid, and what lies outside the scan
-    (:func:`massm.cohort.field_of_view.outside_scan`)."""
+    """One subject's geometry: its file's grid, the working grid, and where the scan ends: what lies
+    ``outside`` (:func:`massm.cohort.field_of_view.outside_scan`) and, of an MR, the planes that
+    were ``imaged`` (:func:`massm.cohort.field_of_view.imaged_extent`)."""
 
     subject: str
     grid: Grid
     working: Grid
     outside: np.ndarray
+    imaged: tuple[np.ndarray, np.ndarray] | None = None
+
+    def cuts(self, mask: np.ndarray, small: np.ndarray) -> bool:
+        """Whether the scan ends where an anatomy does, given on both grids."""
+        if touches_edge(mask) or is_cut(small, self.outside):
+            return True
+        return self.imaged is not None and ends_with_scan(mask, *self.imaged)
 
 
 def prepare_subjects(
-    folders: list[Path], out: Path, options: PrepareOptions, splits: dict[str, str], jobs: int
+    subjects: Sequence[SourceSubject],
+    out: Path,
+    options: PrepareOptions,
+    splits: dict[str, str],
+    jobs: int,
 ) -> Iterator[SubjectResult]:
     """Prepares the subjects in parallel, yielding each result as it comes."""
     tasks = (
-        delayed(prepare_subject)(folder, out, options, splits[folder.name]) for folder in folders
+        delayed(prepare_subject)(subject, out, options, splits[subject.id]) for subject in subjects
     )
     yield from Parallel(n_jobs=jobs, return_as='generator_unordered')(tasks)
 
@@ -92,84 +114,91 @@ def write_manifest(
     entries = sorted((r.entry for r in results if r.entry is not None), key=lambda e: e.id)
     if not entries:
         raise DatasetError(f'{out}: no subject could be prepared; the reasons are listed above')
-    manifest = Manifest(out, options.spacing, options.anatomies, tuple(entries), open=options.open)
+    manifest = Manifest(
+        out,
+        options.spacing,
+        options.anatomies,
+        tuple(entries),
+        open=options.open,
+        modality=options.modality,
+    )
     manifest = with_correspondences(manifest, earlier)
     manifest.save()
     return manifest
 
 
-def prepare_subject(folder: Path, out: Path, options: PrepareOptions, split: str) -> SubjectResult:
+def prepare_subject(
+    subject: SourceSubject, out: Path, options: PrepareOptions, split: str
+) -> SubjectResult:
     """Prepares one subject, or takes what an earlier run left when its source is unchanged."""
-    record = out / '.prepare' / f'{folder.name}.json'
-    source = _source_fingerprint(folder, options)
+    record = out / '.prepare' / f'{subject.id}.json'
+    source = _source_fingerprint(subject, options)
     done = _earlier_result(record, source, out)
     if done is not None:
         entry = replace(done.entry, split=split) if done.entry else None
         return replace(done, entry=entry, was_done=True)
     try:
-        entry, remarks = _prepare(folder, out, options, split)
+        entry, remarks = _prepare(subject, out, options, split)
     except Exception as error:  # one subject never stops the others; what it was is told
         record.unlink(missing_ok=True)
         known = isinstance(error, MassmError | OSError)
-        reason = str(error) if known else f'{folder}: {type(error).__name__}: {error}'
-        return SubjectResult(folder.name, None, failure=' '.join(reason.split()))
+        reason = str(error) if known else f'{subject.image}: {type(error).__name__}: {error}'
+        return SubjectResult(subject.id, None, failure=' '.join(reason.split()))
     write_record(record, source, {'entry': subject_to_json(entry), 'remarks': remarks})
-    return SubjectResult(folder.name, entry, tuple(remarks))
+    return SubjectResult(subject.id, entry, tuple(remarks))
 
 
 def _prepare(
-    folder: Path, out: Path, options: PrepareOptions, split: str
+    subject: SourceSubject, out: Path, options: PrepareOptions, split: str
 ) -> tuple[SubjectEntry, list[str]]:
-    source = read_scan(folder / 'ct.nii.gz')
-    grid = source.grid
-    image = f'images/{folder.name}.nii'
-    check_memory(folder.name, grid.working(options.spacing))
-    hu, working = working_volume(source.volume, grid, options.spacing)
-    hu = np.clip(np.round(hu), -1024, 3071).astype(np.int16)
-    write_volume(out / image, hu, working)
-    scan = Scan(folder.name, grid, working, outside_scan(hu, options.spacing))
-    remarks = [f'{folder.name}: {warning}' for warning in source.warnings]
+    source = read_scan(subject.image, subject.series, options.modality)
+    check_memory(subject.id, source.grid.working(options.spacing))
+    values, working = working_volume(source.volume, source.grid, options.spacing, options.modality)
+    values = stored(values, options.modality)
+    image = f'images/{subject.id}.nii'
+    write_volume(out / image, values, working)
+    if options.modality == 'mr':
+        ends = outside_volume(working.shape), imaged_extent(source.volume)
+    else:
+        ends = outside_scan(values, options.spacing), None
+    scan = Scan(subject.id, source.grid, working, *ends)
+    remarks = [f'{subject.id}: {warning}' for warning in source.warnings]
     anatomies: dict[str, AnatomyEntry] = {}
     masks: dict[str, str] = {}
-    for name in options.anatomies:
-        mask_path = folder / 'segmentations' / f'{name}.nii.gz'
-        anatomies[name], remark = _prepare_anatomy(mask_path, name, scan, out, options, masks)
-        remarks += remark
-    return SubjectEntry(folder.name, split, image, anatomies), remarks
+    for found in subject.masks.read(options.anatomies, source.grid):
+        remarks += [f'{subject.id}: {remark}' for remark in found.remarks]
+        anatomies[found.anatomy], more = _prepare_anatomy(found, scan, out, options, masks)
+        remarks += more
+    return SubjectEntry(subject.id, split, image, anatomies), remarks
 
 
 def _prepare_anatomy(
-    path: Path,
-    name: str,
-    scan: Scan,
-    out: Path,
-    options: PrepareOptions,
-    masks: dict[str, str],
+    found: SourceMask, scan: Scan, out: Path, options: PrepareOptions, masks: dict[str, str]
 ) -> tuple[AnatomyEntry, list[str]]:
-    subject, working = scan.subject, scan.working
-    if not path.exists():
-        return AnatomyEntry(options.missing), []
-    mask = read_source_mask(path, scan.grid)
+    mask, name, subject = found.mask, found.anatomy, scan.subject
+    if mask is None:
+        return AnatomyEntry(AnatomyStatus.UNLABELLED if found.partly else options.missing), []
+    check_inside(mask, found.where)
     if not mask.any():
         return AnatomyEntry(AnatomyStatus.EMPTY), []
-    check_distinct(masks, name, fingerprint(np.packbits(mask).tobytes()), path)
+    check_distinct(masks, name, fingerprint(np.packbits(mask).tobytes()), found.where)
     kept, dropped = largest_component(mask)
     in_parts = dropped > LOST_SHARE * np.count_nonzero(mask)
     remarks = _off_the_largest(f'{subject}/{name}', mask, dropped, in_parts)
     small, left = _on_working_grid(mask if in_parts else kept, scan)
     if not small.any():
         remarks.append(
-            f'{subject}/{name}: vanishes at {working.spacing[0]:g} mm or lies outside the body, '
-            'taken as unlabelled'
+            f'{subject}/{name}: vanishes at {scan.working.spacing[0]:g} mm or lies outside the '
+            'body, taken as unlabelled'
         )
         return AnatomyEntry(AnatomyStatus.UNLABELLED), remarks
     mask_file = f'masks/{name}/{subject}.nii.gz'
-    write_volume(out / mask_file, small.astype(np.uint8), working)
+    write_volume(out / mask_file, small.astype(np.uint8), scan.working)
     truncated = AnatomyEntry(AnatomyStatus.TRUNCATED, mask=mask_file)
-    if in_parts or name in options.open or touches_edge(kept) or is_cut(small, scan.outside):
+    if in_parts or found.partly or name in options.open or scan.cuts(kept, small):
         return truncated, remarks
     mesh = mesh_from_mask(kept, scan.grid)
-    if left or juts_out(mesh.vertices, working):
+    if left or juts_out(mesh.vertices, scan.working):
         remarks.append(f'{subject}/{name}: contoured beyond the imaged body, taken as truncated')
         return truncated, remarks
     mesh_file = f'shapes/{name}/meshes/{subject}.ply'
@@ -198,14 +227,13 @@ def _off_the_largest(name: str, mask: np.ndarray, dropped: int, in_parts: bool) 
     return [f'{name}: {dropped} voxels off the largest part left out ({share:.2g} %)']
 
 
-def _source_fingerprint(folder: Path, options: PrepareOptions) -> str:
-    """Changes when a source file, an option or this code's output does."""
-    files = [folder / 'ct.nii.gz'] + [
-        folder / 'segmentations' / f'{name}.nii.gz' for name in options.anatomies
-    ]
-    stats = [file.stat() if file.exists() else None for file in files]
+def _source_fingerprint(subject: SourceSubject, options: PrepareOptions) -> str:
+    """Changes when a source file, what it means, an option or this code's output does."""
+    files = subject_files(subject, options.anatomies)
+    stats = [(f.name, f.stat() if f.exists() else None) for f in files]
     # Size and time, not content: images are too large to read only to see them unchanged.
-    return fingerprint(CODE_VERSION, options, *[s and (s.st_size, s.st_mtime_ns) for s in stats])
+    seen = [(name, s and (s.st_size, s.st_mtime_ns)) for name, s in stats]
+    return fingerprint(CODE_VERSION, options, subject.masks, subject.series, *seen)
 
 
 def _earlier_result(record: Path, source: str, out: Path) -> SubjectResult | None:

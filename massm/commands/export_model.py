@@ -41,11 +41,14 @@ def run(args: argparse.Namespace) -> None:
     from massm.apis.export_network import export_network
     from massm.apis.train import resolve_work_dir
     from massm.inference.model_directory import export_model, read_model
+    from massm.structures.modality import MODALITIES
 
     if args.network is not None:
         folder, file = args.network
-        export_network(read_model(folder).build(), args.size, file)
-        print(f"{file}: HU volume of {args.size} at the model's spacing in, tensors out")
+        model = read_model(folder)
+        export_network(model.build(), args.size, file)
+        unit = MODALITIES[model.config.modality].unit
+        print(f"{file}: volume ({unit}) of {args.size} at the model's spacing in, tensors out")
         return
     if args.config is None or args.out is None:
         raise ConfigError('name a config and --out, or --network MODEL FILE; see --help')

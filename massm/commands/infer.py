@@ -60,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Infers every image; 1 if one could not be used."""
-    from massm.apis.train import make_writable
     from massm.inference.cohort_files import write_cohort_files
+    from massm.io.writable import make_writable
 
     _check(args)
     inferencer = _inferencer(args)

@@ -1,7 +1,14 @@
-"""Turn CTs and label masks (TotalSegmentator layout) into a MASSM dataset.
+"""Turn scans and label masks into a MASSM dataset.
 
-Example: python tools/prepare_dataset.py data/phantom_source data/phantom \\
-             --anatomies spleen heart_atrium_left --spacing 4
+Examples:
+  python tools/prepare_dataset.py data/phantom_source data/phantom \\
+      --anatomies spleen heart_atrium_left --spacing 4
+  python tools/prepare_dataset.py Dataset007_Pancreas data/pancreas --anatomies pancreas
+  python tools/prepare_dataset.py SOURCE data/brains --anatomies thalamus --labels labels.json \\
+      --modality mr --spacing 1.5
+
+Layouts: TotalSegmentator's folders of masks, a label map a subject with a table of its values,
+nnU-Net's raw datasets, DICOM series with an RTSTRUCT; picked by what SOURCE holds (docs/labels.md).
 Run again to do only what is missing or changed; subjects that are gone from the source go from the
 dataset too. Without meta.csv a subject's split follows from its name, whoever else is there.
 """
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
-    parser.add_argument('source', type=Path, help='folder of SUBJECT/ct.nii.gz, .../segmentations/')
+    parser.add_argument('source', type=Path, help='folder of the subjects')
     parser.add_argument('out', type=Path, help='dataset folder to write')
     parser.add_argument('--anatomies', nargs='+', required=True, help='mask names, in order')
     parser.add_argument('--spacing', type=float, default=3.0, help='working spacing, mm')
@@ -29,8 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--missing',
         choices=('unlabelled', 'absent'),
         default='unlabelled',
-        help='what a missing mask file says: nobody looked (default), or it is not there',
+        help='what a missing mask says: nobody looked (default), or it is not there',
     )
+    parser.add_argument(
+        '--layout',
+        choices=('totalseg', 'multilabel', 'nnunet', 'rtstruct'),
+        help='of the source (default: what it looks like)',
+    )
+    parser.add_argument(
+        '--modality', choices=('ct', 'mr'), help='of the images (default: what the source tells)'
+    )
+    parser.add_argument(
+        '--labels', type=Path, metavar='TABLE', help="what a label map's values mean, JSON"
+    )
+    parser.add_argument('--channel', help='of an nnU-Net dataset, if there are several')
     parser.add_argument(
         '--open',
         nargs='+',
@@ -46,30 +65,39 @@ def run(args: argparse.Namespace) -> int:
     """Prepares; 1 when a subject had to be left out.
 
     Raises:
-        ConfigError, DatasetError: nothing can be prepared.
+        ConfigError, DatasetError, ImageError: nothing can be prepared.
     """
-    from massm.cohort.earlier_dataset import changes, load_earlier, remove_gone
+    from massm.cohort.earlier_dataset import changes, check_apart, load_earlier, remove_gone
     from massm.cohort.prepare import prepare_subjects, write_manifest
-    from massm.cohort.source import check_anatomies, find_subjects, read_splits
+    from massm.cohort.sources.find import check_anatomies, find_source
+    from massm.cohort.sources.request import Request
+    from massm.cohort.splits import read_splits
+    from massm.io.writable import make_writable
+    from massm.structures.modality import MODALITIES
 
     check_jobs(args.jobs)
     if not 0.2 <= args.spacing <= 20:
         raise ConfigError(f'--spacing is in mm, 0.2 to 20; got {args.spacing:g}')
-    options = _options(args)
-    folders = find_subjects(args.source)
-    check_anatomies(folders, options.anatomies)
-    ids = [folder.name for folder in folders]
-    splits = read_splits(args.source, ids, args.seed)
+    request = Request(args.modality, args.labels, args.channel)
+    source = find_source(args.source, request, args.layout)
+    options = _options(args, source.modality)
+    check_anatomies(source, options.anatomies)
+    ids = [subject.id for subject in source.subjects]
+    known = {subject.id: subject.split for subject in source.subjects if subject.split}
+    splits = read_splits(args.source, ids, args.seed, known)
+    check_apart(args.source, args.out)
     earlier = load_earlier(args.out, ids)
+    make_writable(args.out)
     results = list(
         track(
-            prepare_subjects(folders, args.out, options, splits, args.jobs),
-            len(folders),
+            prepare_subjects(source.subjects, args.out, options, splits, args.jobs),
+            len(source.subjects),
             'prepare',
         )
     )
     results.sort(key=lambda result: result.id)
     _report(results, options)
+    print(f'{MODALITIES[source.modality].title} in the layout {source.layout}')
     manifest = write_manifest(args.out, options, results, earlier)
     for name in remove_gone(args.out, earlier, ids):
         print(f'removed: {name}: not in {args.source} any more')
@@ -78,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     return int(any(result.failure for result in results))
 
 
-def _options(args: argparse.Namespace) -> 'PrepareOptions':
+def _options(args: argparse.Namespace, modality: str) -> 'PrepareOptions':
     from massm.cohort.prepare import PrepareOptions
     from massm.structures import AnatomyStatus
 
@@ -87,7 +115,8 @@ def _options(args: argparse.Namespace) -> 'PrepareOptions':
     if unknown:
         raise ConfigError(f'--open: {", ".join(unknown)} not among --anatomies; name it there too')
     missing = AnatomyStatus(args.missing)
-    return PrepareOptions(anatomies, args.spacing, missing, tuple(dict.fromkeys(args.open)))
+    ends = tuple(dict.fromkeys(args.open))
+    return PrepareOptions(anatomies, args.spacing, missing, ends, modality)
 
 
 def _report(results: list['SubjectResult'], options: 'PrepareOptions') -> None:

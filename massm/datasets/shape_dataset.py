@@ -14,6 +14,12 @@ from massm.io.particles import read_particles
 from massm.io.templates import read_templates, shape_model_digest
 from massm.registry import DATASETS
 from massm.structures import AnatomyStatus, RigidTransform
+from massm.structures.modality import DEFAULT_MODALITY, MODALITIES
+
+OWN_CONFIGS = {
+    'ct': 'a config for CT, as configs/massm_fit_headneck.py',
+    'mr': 'configs/massm_fit_mr.py or configs/massm_r18_mr.py',
+}
 
 
 @DATASETS.register_module()
@@ -27,6 +33,7 @@ class ShapeDataset(BaseDataset):
         num_particles: M, as the correspondences were built.
         spacing: mm, as the dataset was prepared.
         seed: of all augmentation.
+        modality: of the images, as the dataset was prepared.
 
     Raises:
         DatasetError, ConfigError: the dataset is missing, broken, or does not fit the config.
@@ -40,13 +47,15 @@ class ShapeDataset(BaseDataset):
         num_particles: int,
         spacing: float,
         seed: int = 0,
+        modality: str = DEFAULT_MODALITY,
         **kwargs: Any,
     ) -> None:
-        self.split, self.seed = split, seed
+        self.split, self.seed, self.modality = split, seed, modality
         self.num_particles, self.spacing = num_particles, spacing
         self.manifest = load_manifest(Path(data_root))
         self.manifest.with_shapes(anatomies)
         self._check_spacing()
+        self._check_modality()
         self.templates = read_templates(Path(data_root), anatomies, num_particles)
         self._shape_model = shape_model_digest(self.templates)
         metainfo = {
@@ -58,11 +67,12 @@ class ShapeDataset(BaseDataset):
 
     @property
     def metainfo(self) -> dict:
-        """What metrics and checkpoints know of the dataset. ``data_root`` and ``shape_model``, the
-        digest of its templates, are added late, since mmengine would open a string in it as a
-        file."""
+        """What metrics and checkpoints know of the dataset. ``modality``, ``data_root`` and
+        ``shape_model``, the digest of its templates, are added late, since mmengine would open a
+        string in it as a file."""
         return {
             **super().metainfo,
+            'modality': self.modality,
             'data_root': str(self.manifest.root),
             'shape_model': self._shape_model,
         }
@@ -93,6 +103,7 @@ class ShapeDataset(BaseDataset):
         info['rng'] = np.random.default_rng([self.seed, getattr(idx, 'epoch', 0), int(idx)])
         info['template_world'] = np.stack([t.world for t in self.templates])
         info['num_particles'], info['spacing'] = self.num_particles, self.spacing
+        info['modality'] = self.modality
         return info
 
     def sizes(self) -> np.ndarray:
@@ -131,6 +142,15 @@ class ShapeDataset(BaseDataset):
             raise ConfigError(
                 f'{path}: prepared at {self.manifest.spacing:g} mm but the config says '
                 f'{self.spacing:g}; change `spacing` in the config or prepare again'
+            )
+
+    def _check_modality(self) -> None:
+        if self.manifest.modality != self.modality:
+            own, wanted = (MODALITIES[m].title for m in (self.manifest.modality, self.modality))
+            raise ConfigError(
+                f'{self.manifest.root / "dataset.json"}: is a cohort of {own} but the config is '
+                f'for {wanted}; start from {OWN_CONFIGS[self.manifest.modality]}, whose windows '
+                'and augmentation are made for it'
             )
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from massm.structures import Grid
+from massm.structures.modality import DEFAULT_MODALITY
 from massm.structures.shape_sample import ShapeSample
 
 
 @dataclass(frozen=True, eq=False)
 class CasePrediction:
     """One subject: particles ``[K, M, 3]`` (patient mm and world mm), scores ``[K]`` and the
-    threshold they must reach, the image, the reference masks and surfaces."""
+    threshold they must reach, the image and its modality, the reference masks and surfaces."""
 
     id: str
     anatomies: list[str]
@@ -23,6 +24,7 @@ class CasePrediction:
     masks: list[Path | None]
     meshes: list[Path | None]
     threshold: float
+    modality: str = DEFAULT_MODALITY
 
 
 def case_prediction(sample: ShapeSample) -> CasePrediction:
@@ -38,4 +40,5 @@ def case_prediction(sample: ShapeSample) -> CasePrediction:
         sample.mask,
         sample.mesh,
         float(sample.score_threshold),
+        sample.get('modality', DEFAULT_MODALITY),
     )

@@ -1,10 +1,9 @@
-"""From CT files to shapes, in mmengine's inferencer conventions."""
+"""From scans to shapes, in mmengine's inferencer conventions."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -21,7 +20,7 @@ from massm.inference.population import percentile
 from massm.inference.results import InferenceResult, ShapeResult
 from massm.inference.shape_skill import no_better_than_mean
 from massm.inference.shifted_passes import SHIFTS, predict_mean
-from massm.io.images import Scan, is_scan, read_scan
+from massm.io.images import Scan, is_scan, look_at, read_scan
 from massm.io.nifti import affine_mm
 from massm.io.placement import nifti_placement
 from massm.registry import MODELS
@@ -30,6 +29,7 @@ from massm.shape.statistics import compactness
 from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Boxes3D, Grid, Mesh
 from massm.structures.grid import in_field_of_view
+from massm.structures.modality import DEFAULT_MODALITY
 from massm.structures.shape_sample import ShapeSample
 
 LEADING_SHARE = 0.95
@@ -75,6 +75,7 @@ class MASSMInferencer(BaseInferencer):
         if not isinstance(model, Config):
             self._directory = read_model(Path(model))
         config = model if isinstance(model, Config) else self._directory.config
+        self.modality = config.get('modality', DEFAULT_MODALITY)
         super().__init__(config, weights, device, scope='massm', show_progress=False)
         if not self.model.templates.is_filled:
             raise CheckpointError(f'{weights}: brings no templates; train it again')
@@ -114,7 +115,7 @@ class MASSMInferencer(BaseInferencer):
         """An image to network input on the working grid."""
         scan, source = self._scan(image)
         check_memory(source, scan.grid.working(self.model.spacing), self.model, self.device)
-        hu, working = working_volume(scan.volume, scan.grid, self.model.spacing)
+        volume, working = working_volume(scan.volume, scan.grid, self.model.spacing, self.modality)
         sample = ShapeSample(
             metainfo={
                 'image_shape': working.shape,
@@ -127,17 +128,21 @@ class MASSMInferencer(BaseInferencer):
                 'oriented': scan.oriented,
             }
         )
-        return {'inputs': torch.as_tensor(hu)[None], 'data_samples': sample}
+        return {'inputs': torch.as_tensor(volume)[None], 'data_samples': sample}
 
     def _scan(self, image: Any) -> tuple[Scan, str]:
+        modality = self.modality
+        if isinstance(image, str | Path):
+            return read_scan(Path(image), self.series, modality), str(image)
         if isinstance(image, tuple):
-            return Scan(np.asarray(image[0], dtype=np.float32), image[1]), 'array'
-        if isinstance(image, nibabel.spatialimages.SpatialImage):
-            grid = Grid(image.shape, affine_mm(image))
+            source, oriented, notes = 'array', True, []
+            volume, grid = np.asarray(image[0], dtype=np.float32), image[1]
+        else:
+            source, grid = str(image.get_filename()), Grid(image.shape, affine_mm(image))
+            volume = image.get_fdata(dtype=np.float32)
             oriented, notes = nifti_placement(image)
-            scan = Scan(image.get_fdata(dtype=np.float32), grid, tuple(notes), oriented=oriented)
-            return scan, str(image.get_filename())
-        return read_scan(Path(image), self.series), str(image)
+        notes = (*notes, *look_at(source, volume, grid, modality))
+        return Scan(volume, grid, notes, oriented=oriented), source
 
     def _inputs_to_list(self, inputs: Any) -> list:
         """A folder that holds images stands for them; any other is one DICOM series."""
@@ -178,6 +183,7 @@ class MASSMInferencer(BaseInferencer):
             sample.volume,
             sample.slices,
             sample.oriented,
+            self.modality,
         )
 
     def _blind(self, shapes: list[ShapeResult]) -> list[str]:

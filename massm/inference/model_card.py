@@ -4,20 +4,23 @@ from typing import Any
 
 from massm.evaluation.summary import with_mean
 from massm.inference.shape_skill import no_better_than_mean
+from massm.structures.modality import MODALITIES
 
 KEYS = ('found', 'missed', 'local_rmse_mm', 'world_rmse_mm', 'world_rmse_mm_mean_shape')
 
 
 def model_card(metadata: dict[str, Any]) -> str:
     """Markdown from the contents of ``metadata.json``."""
-    windows = ', '.join(f'{low:g} to {high:g}' for low, high in metadata['hu_windows'])
+    windows = ', '.join(f'{low:g} to {high:g}' for low, high in metadata['windows'])
+    modality = MODALITIES[metadata['modality']]
     return f"""# MASSM model
 
-Finds {len(metadata['anatomies'])} anatomies in CT and gives each one's corresponding surface
-points.
+Finds {len(metadata['anatomies'])} anatomies in {modality.title} and gives each one's \
+corresponding surface points.
 
 * **Intended use:** {metadata['intended_use']}
-* **Input:** CT in HU (windows {windows}), resampled to {metadata['spacing_mm']:g} mm.
+* **Input:** {modality.title} in {modality.unit} (windows {windows}), resampled to \
+{metadata['spacing_mm']:g} mm.
 * **Output:** {metadata['num_particles']} particles per anatomy; found from a score of \
 {metadata['score_threshold']:.3f}.
 * **Training data:** {metadata['training_data']}

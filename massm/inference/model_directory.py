@@ -32,6 +32,7 @@ from massm.io.particles import write_particles
 from massm.models.massm import MASSM
 from massm.registry import MODELS
 from massm.shape.pdm import PointDistributionModel
+from massm.structures.modality import DEFAULT_MODALITY, MODALITIES, check_modality
 
 # Version 2: the network sees HU windows as [0, 1]; those of version 1 were trained on [-1, 1].
 FORMAT, VERSION = 'massm-model', 2
@@ -94,15 +95,18 @@ def export_model(
     check_weights(model, stored, str(checkpoint))
     model.load_state_dict(stored['state_dict'])
     metrics = Path(checkpoint).parent / 'test' / 'metrics.json'
+    modality = config.get('modality', DEFAULT_MODALITY)
     metadata = {
         'format': FORMAT,
         'version': VERSION,
         'anatomies': list(config.anatomies),
         'spacing_mm': float(config.spacing),
         'num_particles': int(config.num_particles),
-        'hu_windows': [list(w) for w in model.data_preprocessor.windows],
+        'modality': modality,
+        'windows': [list(w) for w in model.data_preprocessor.windows],
         'score_threshold': float(model.score_threshold),
-        'intended_use': 'Research on the shape of anatomies in CT; not for diagnosis.',
+        'intended_use': f'Research on the shape of anatomies in '
+        f'{MODALITIES[modality].title}; not for diagnosis.',
         'training_data': data,
         'licence': licence,
         'accuracy': json.loads(metrics.read_text()) if metrics.is_file() else None,
@@ -151,6 +155,7 @@ def read_model(folder: Path) -> ModelDirectory:
         settings = json.loads((folder / 'config.json').read_text(encoding='utf-8'))['model']
         names = [check_name(str(n), str(folder), CheckpointError) for n in metadata['anatomies']]
         _check_types(settings, folder)
+        modality = check_modality(metadata.get('modality', DEFAULT_MODALITY), str(folder))
         state = load_file(folder / 'model.safetensors')
         models = {n: PointDistributionModel.load(folder / 'pdm' / f'{n}.npz') for n in names}
     except MassmError:
@@ -164,6 +169,7 @@ def read_model(folder: Path) -> ModelDirectory:
         'anatomies': names,
         'num_particles': metadata['num_particles'],
         'spacing': metadata['spacing_mm'],
+        'modality': modality,
     }
     return ModelDirectory(folder, Config({**top, 'model': settings}), state, models, metadata)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from massm.structures import AnatomyStatus, Grid, Mesh
+from massm.structures.modality import DEFAULT_MODALITY
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +68,9 @@ class ShapeResult:
 @dataclass(frozen=True, eq=False)
 class InferenceResult:
     """All anatomies of one image, in the geometry of the input file (``grid``). ``volume`` is the
-    image itself (HU, ``grid.shape``), for pictures; ``slices`` the files of a DICOM folder;
-    ``oriented`` whether the file says how it lies in the patient."""
+    image itself (``grid.shape``, HU or an MR's own values), for pictures; ``slices`` the files of a
+    DICOM folder; ``oriented`` whether the file says how it lies in the patient; ``modality`` the
+    model's."""
 
     source: str
     grid: Grid
@@ -77,3 +79,4 @@ class InferenceResult:
     volume: np.ndarray | None = None
     slices: tuple[Path, ...] = ()
     oriented: bool = True
+    modality: str = DEFAULT_MODALITY

@@ -9,10 +9,13 @@ import numpy as np
 from massm.errors import ImageError
 from massm.io.itk import LPS_TO_RAS, simpleitk
 from massm.structures import Grid
+from massm.structures.modality import DEFAULT_MODALITY, DICOM_MODALITIES, MODALITIES
 
 POSITION, ORIENTATION, SPACING = '0020|0032', '0020|0037', '0028|0030'
 SERIES, MODALITY, DESCRIPTION = '0020|000e', '0008|0060', '0008|103e'
 FRAMES = '0028|0008'
+# How the classes of radiotherapy objects begin: structures, plans, doses.
+RADIOTHERAPY = b'1.2.840.10008.5.1.4.1.1.481.'
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,20 +40,24 @@ class Slice:
 
 
 def read_series(
-    folder: Path, series: str | None = None, source: str | None = None
+    folder: Path,
+    series: str | None = None,
+    source: str | None = None,
+    modality: str = DEFAULT_MODALITY,
 ) -> tuple[np.ndarray, Grid, list[str], list[Path]]:
-    """Reads one series below ``folder`` as float32 HU ``[X, Y, Z]``, its grid (RAS+ mm), remarks,
-    and the files in the order of Z.
+    """Reads one series below ``folder`` as float32 ``[X, Y, Z]`` (HU, or an MR's values), its grid
+    (RAS+ mm), remarks, and the files in the order of Z.
 
     A tilted gantry gives a grid whose axes are not at right angles.
 
     Args:
         series: UID, or the end of one, where there are several.
         source: what to call the folder in errors.
+        modality: what it has to be.
 
     Raises:
-        ImageError: no DICOM, several series, colours, or slices that are missing, doubled or of
-            unlike geometry.
+        ImageError: no DICOM, several series, of the other modality, colours, or slices that are
+            missing, doubled or of unlike geometry.
     """
     name = source or str(folder)
     found, unreadable = _scan(folder, name)
@@ -64,12 +71,32 @@ def read_series(
     affine[:3, 0] = first.directions[0] * first.spacing[1]
     affine[:3, 1] = first.directions[1] * first.spacing[0]
     affine[:3, 2], affine[:3, 3] = step, first.position
-    notes = [] if first.modality == 'CT' else [f'the DICOM modality is {first.modality}, not CT']
+    notes = _check_modality(first, modality, name)
     if unreadable:
         listed = ', '.join(path.name for path in unreadable[:3])
         notes.append(f'left out, no readable slice in it: {listed} ({len(unreadable)} in all)')
     grid = Grid(volume.shape, LPS_TO_RAS @ affine)
     return volume, grid, notes, [item.path for item in slices]
+
+
+def series_modality(folder: Path) -> str | None:
+    """The modality, as DICOM writes it, of the first slice below ``folder``; ``None`` where there
+    is none."""
+    files = sorted(p for p in folder.rglob('*') if p.is_file() and not p.name.startswith('.'))
+    return next((s.modality for s in map(_read_header, files) if s is not None), None)
+
+
+def _check_modality(first: Slice, modality: str, name: str) -> list[str]:
+    wanted = MODALITIES[modality].title
+    if first.modality == wanted:
+        return []
+    if first.modality in DICOM_MODALITIES:
+        raise ImageError(
+            f'{name}: the DICOM modality is {first.modality}, and this is for {wanted}; use a '
+            f'model for {first.modality}, or prepare with --modality '
+            f'{DICOM_MODALITIES[first.modality]}'
+        )
+    return [f'the DICOM modality is {first.modality}, not {wanted}']
 
 
 def _voxels(slices: list[Slice], name: str) -> np.ndarray:
@@ -99,7 +126,7 @@ def _scan(folder: Path, name: str) -> tuple[list[Slice], list[Path]]:
                     'not read here; convert it to NIfTI (dcm2niix) or to single slices'
                 )
         raise ImageError(f'{name}: no DICOM slice among {len(files)} files; check the folder')
-    return slices, [p for p, s in headers.items() if s is None and _is_dicom(p)]
+    return slices, [p for p, s in headers.items() if s is None and _is_lost(p)]
 
 
 def _frames(path: Path) -> int:
@@ -119,10 +146,19 @@ def _reader(path: Path) -> Any:
     return reader
 
 
-def _is_dicom(path: Path) -> bool:
-    """By the mark at byte 128; the index file of a medium has it too and is no image."""
+def is_dicom(path: Path) -> bool:
+    """Whether a file has DICOM's mark at byte 128."""
     with path.open('rb') as stream:
-        return stream.read(132)[128:] == b'DICM' and path.name != 'DICOMDIR'
+        return stream.read(132)[128:] == b'DICM'
+
+
+def _is_lost(path: Path) -> bool:
+    """Whether a file that is no slice should be one: the index file of a medium and what belongs
+    to a radiotherapy plan (its class is told in the first bytes) should not."""
+    if not is_dicom(path) or path.name == 'DICOMDIR':
+        return False
+    with path.open('rb') as stream:
+        return RADIOTHERAPY not in stream.read(1024)
 
 
 def _read_header(path: Path) -> Slice | None:

@@ -1,4 +1,4 @@
-"""A CT from whatever it comes in: NIfTI, NRRD, MetaImage, a DICOM folder or zip."""
+"""A scan from whatever it comes in: NIfTI, NRRD, MetaImage, a DICOM folder or zip."""
 
 import tempfile
 from dataclasses import dataclass
@@ -11,18 +11,22 @@ from massm.io import dicom, itk, nifti
 from massm.io.archives import unpack
 from massm.io.placement import itk_placement
 from massm.structures import Grid
+from massm.structures.modality import DEFAULT_MODALITY
 
 NIFTI_SUFFIXES = ('.nii', '.nii.gz')
 ITK_SUFFIXES = ('.nrrd', '.nhdr', '.mha', '.mhd')
-SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, '.zip')
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
+SUFFIXES = (*VOLUME_SUFFIXES, '.zip')
+# Of a CT: where air and soft tissue are, HU, and the least share of the voxels there.
+AIR_HU, TISSUE_HU, CT_SHARE = (-1100.0, -850.0), (-200.0, 200.0), 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """``volume`` ``grid.shape`` float32 HU, its ``grid``, and what is odd about it. ``slices``: the
-    files of a DICOM folder, in the order of the last axis. ``oriented``: whether the file says how
-    it lies in the patient; where not, the grid is a guess that other programs share only for a
-    header that says nothing either."""
+    """``volume`` ``grid.shape`` float32 (HU, or an MR's own values), its ``grid``, and what is odd
+    about it. ``slices``: the files of a DICOM folder, in the order of the last axis. ``oriented``:
+    whether the file says how it lies in the patient; where not, the grid is a guess that other
+    programs share only for a header that says nothing either."""
 
     volume: np.ndarray
     grid: Grid
@@ -31,15 +35,17 @@ class Scan:
     oriented: bool = True
 
 
-def read_scan(path: Path, series: str | None = None) -> Scan:
-    """Reads a CT.
+def read_scan(path: Path, series: str | None = None, modality: str = DEFAULT_MODALITY) -> Scan:
+    """Reads a scan.
 
     Args:
         path: a file, a folder of DICOM slices or a zip of one.
         series: which DICOM series (the UID or its end) where a folder holds several.
+        modality: what it has to be.
 
     Raises:
-        ImageError: missing, unreadable, broken, not three-dimensional, not numbers, or constant.
+        ImageError: missing, unreadable, broken, not three-dimensional, not numbers, constant, or
+            of the other modality.
     """
     path = Path(path)
     name = path.name.lower()
@@ -48,11 +54,11 @@ def read_scan(path: Path, series: str | None = None) -> Scan:
     slices: list[Path] = []
     oriented = True
     if path.is_dir():
-        volume, grid, notes, slices = dicom.read_series(path, series)
+        volume, grid, notes, slices = dicom.read_series(path, series, modality=modality)
     elif name.endswith('.zip'):
         with tempfile.TemporaryDirectory() as folder:
             unpack(path, Path(folder))
-            volume, grid, notes, _ = dicom.read_series(Path(folder), series, str(path))
+            volume, grid, notes, _ = dicom.read_series(Path(folder), series, str(path), modality)
     elif name.endswith(NIFTI_SUFFIXES):
         volume, grid, oriented, notes = nifti.read_placed(path)
     elif name.endswith(ITK_SUFFIXES):
@@ -61,9 +67,41 @@ def read_scan(path: Path, series: str | None = None) -> Scan:
     else:
         known = ', '.join(SUFFIXES)
         raise ImageError(f'{path}: not a kind of image known here; give {known} or a DICOM folder')
-    check_extent(path, volume, grid)
-    warnings = (*notes, *odd_values(volume), *odd_geometry(grid))
+    warnings = (*notes, *look_at(str(path), volume, grid, modality))
     return Scan(volume, grid, warnings, tuple(slices), oriented)
+
+
+def read_volume(path: Path) -> tuple[np.ndarray, Grid]:
+    """Reads one file of voxels, an image or labels, as float32 ``[X, Y, Z]`` with its grid.
+
+    Raises:
+        ImageError: missing, unreadable, of no kind known here, not 3D, or not finite.
+    """
+    name = path.name.lower()
+    if name.endswith(NIFTI_SUFFIXES):
+        return nifti.read_volume(path)
+    if not name.endswith(ITK_SUFFIXES):
+        known = ', '.join(VOLUME_SUFFIXES)
+        raise ImageError(f'{path}: not a kind of volume known here; give {known}')
+    if not path.is_file():
+        raise ImageError(f'{path}: no such file; check the path')
+    return itk.read_volume(path)
+
+
+def look_at(source: str, volume: np.ndarray, grid: Grid, modality: str) -> list[str]:
+    """What is odd about a scan, wherever it came from.
+
+    Args:
+        source: what to call it.
+
+    Raises:
+        ImageError: it is none, or a CT where an MR is wanted.
+    """
+    check_extent(source, volume, grid)
+    if modality == 'mr':
+        check_no_ct(source, volume)
+        return odd_geometry(grid)
+    return [*odd_values(volume), *odd_geometry(grid)]
 
 
 def is_scan(path: Path) -> bool:
@@ -77,12 +115,16 @@ def scan_name(path: Path) -> str:
     return path.name[: len(path.name) - len(ending)] or 'image'
 
 
-def check_extent(path: Path, volume: np.ndarray, grid: Grid) -> None:
-    """Refuses what cannot be a CT volume.
+def check_extent(path: str, volume: np.ndarray, grid: Grid) -> None:
+    """Refuses what cannot be a scan of a body.
 
     Raises:
-        ImageError: constant, or smaller than 20 mm along an axis.
+        ImageError: not 3D, not finite, constant, or smaller than 20 mm along an axis.
     """
+    if volume.shape != grid.shape:
+        raise ImageError(f'{path}: the volume is {volume.shape}, its grid {grid.shape}')
+    if not np.isfinite(volume).all():
+        raise ImageError(f'{path}: voxels are NaN or infinite; mend or re-export the volume')
     if volume.min() == volume.max():
         raise ImageError(f'{path}: every voxel is {volume.flat[0]:g}; export the image again')
     extent = grid.spacing * grid.shape
@@ -90,6 +132,21 @@ def check_extent(path: Path, volume: np.ndarray, grid: Grid) -> None:
         raise ImageError(
             f'{path}: the field of view is {" x ".join(f"{e:.1f}" for e in extent)} mm; at least '
             '20 mm an axis are needed, check the voxel size or give the whole volume'
+        )
+
+
+def check_no_ct(path: str, volume: np.ndarray) -> None:
+    """Refuses a CT where an MR is wanted.
+
+    Raises:
+        ImageError: there is air at -1000 HU and soft tissue around 0.
+    """
+    few = volume[::3, ::3, ::3]
+    shares = [((few > low) & (few < high)).mean() for low, high in (AIR_HU, TISSUE_HU)]
+    if volume.min() < -500 and min(shares) > CT_SHARE:
+        raise ImageError(
+            f'{path}: is a CT by its values (air at -1000, soft tissue around 0), and this is for '
+            'MR; use a model for CT, or prepare with --modality ct'
         )
 
 

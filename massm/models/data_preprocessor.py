@@ -1,4 +1,4 @@
-"""From HU volumes of any size to one normalised, padded batch."""
+"""From volumes of any size to one normalised, padded batch."""
 
 from typing import Any
 
@@ -12,15 +12,16 @@ from massm.structures.grid import CELL
 
 @MODELS.register_module()
 class VolumePreprocessor(BaseDataPreprocessor):
-    """One channel per HU window, each clipped and scaled to [0, 1]; pads each axis of the batch,
+    """One channel per window, each clipped and scaled to [0, 1]; pads each axis of the batch,
     at its far end, as air (0) to a multiple of ``size_divisor``.
 
     Air is 0, so that it and the convolutions' own padding are one, and teach the first layer
     nothing: at any other value its gradient is a sum over all air that cancels only in theory.
 
     Args:
-        windows: lowest and highest HU of each channel; several let a small network see lung and
-            soft tissue with contrast at once.
+        windows: lowest and highest value of each channel, HU (an MR is 0 without signal and
+            1000 in bright tissue); several let a small network see lung and soft tissue with
+            contrast at once.
         size_divisor: the stride of the finest map. Coarser maps round up, so that a batch is
             padded by a few voxels and not to the largest stride.
     """
@@ -34,7 +35,7 @@ class VolumePreprocessor(BaseDataPreprocessor):
         self.windows, self.size_divisor = windows, size_divisor
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """``inputs``: list of ``[1, X, Y, Z]`` HU tensors, to ``[B, C, X', Y', Z']``."""
+        """``inputs``: list of ``[1, X, Y, Z]`` tensors, to ``[B, C, X', Y', Z']``."""
         data = self.cast_data(data)
         volumes = [self.normalise(volume) for volume in data['inputs']]
         sizes = torch.tensor([v.shape[1:] for v in volumes])
@@ -44,7 +45,7 @@ class VolumePreprocessor(BaseDataPreprocessor):
         return data
 
     def normalise(self, volume: torch.Tensor) -> torch.Tensor:
-        """HU ``[..., 1, X, Y, Z]`` to a channel in [0, 1] per window."""
+        """``[..., 1, X, Y, Z]`` to a channel in [0, 1] per window."""
         return torch.cat([_scale(volume.float(), *window) for window in self.windows], -4)
 
 

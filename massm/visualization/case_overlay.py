@@ -1,4 +1,4 @@
-"""One case: slices of the CT with reference masks and predicted particles."""
+"""One case: slices of the scan with reference masks and predicted particles."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from massm.evaluation.case_prediction import CasePrediction
 from massm.io.atomic import replacing
 from massm.io.nifti import read_mask, read_volume
-from massm.structures import Grid
+from massm.structures.modality import MODALITIES
 
 matplotlib.use('Agg')
 
@@ -25,6 +25,7 @@ def draw_case(case: CasePrediction, path: Path) -> None:
     row per anatomy; the picture is shown as the patient stands (superior up, anterior up).
     """
     volume, grid = read_volume(case.image)
+    grey = MODALITIES[case.modality].shown
     shown = [k for k, score in enumerate(case.scores) if score >= case.threshold]
     if not shown:
         return
@@ -34,7 +35,7 @@ def draw_case(case: CasePrediction, path: Path) -> None:
         mask = read_mask(case.masks[k])[0] if case.masks[k] is not None else None
         for column, (name, axis) in enumerate(AXES.items()):
             axes = figure.add_subplot(len(shown), 3, 3 * row + column + 1)
-            _slice(axes, volume, mask, particles, grid, axis)
+            _slice(axes, volume, mask, particles, axis, grey)
             label = case.anatomies[k].replace('_', ' ')
             axes.set_title(f'{label} ({case.scores[k]:.2f})' if column == 0 else name, fontsize=9)
     figure.legend(
@@ -52,7 +53,12 @@ def draw_case(case: CasePrediction, path: Path) -> None:
 
 
 def _slice(
-    axes, volume: np.ndarray, mask: np.ndarray | None, particles: np.ndarray, grid: Grid, axis: int
+    axes,
+    volume: np.ndarray,
+    mask: np.ndarray | None,
+    particles: np.ndarray,
+    axis: int,
+    grey: tuple[float, float],
 ) -> None:
     middle = (particles.min(0) + particles.max(0)) / 2
     index = int(np.clip(round(middle[axis]), 0, volume.shape[axis] - 1))
@@ -61,8 +67,8 @@ def _slice(
         volume.take(index, axis).T,
         origin='lower',
         cmap='gray',
-        vmin=-200,
-        vmax=350,
+        vmin=grey[0],
+        vmax=grey[1],
         interpolation='nearest',
     )
     if mask is not None:

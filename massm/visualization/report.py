@@ -9,6 +9,7 @@ from massm import __version__
 from massm.io.atomic import write_text
 from massm.structures import AnatomyStatus
 from massm.visualization.colors import anatomy_colors
+from massm.visualization.grey_values import grey_range
 from massm.visualization.page import embedded_png, html_page, html_table
 from massm.visualization.scene import Surface, html_scene, label, swatch
 from massm.visualization.slices import draw_slices
@@ -60,7 +61,9 @@ def _slices(result, found: list, colors: np.ndarray) -> str:
     if result.volume is None or not found:
         return ''
     indices = [i for i, _ in found]
-    png = draw_slices(result.volume, result.grid, [s.mesh for _, s in found], colors[indices])
+    shown = grey_range(result.volume, result.modality)
+    meshes = [s.mesh for _, s in found]
+    png = draw_slices(result.volume, result.grid, meshes, colors[indices], shown)
     words = 'Axial, coronal and sagittal slice with the outlines of the anatomies'
     return f'<h2>Slices</h2>{embedded_png(png, words)}'
 

@@ -1,4 +1,4 @@
-"""Three planes of a CT through given surfaces, as a PNG."""
+"""Three planes of a scan through given surfaces, as a PNG."""
 
 import io
 
@@ -23,10 +23,16 @@ PLANES = {
 PIXEL_MM = 1.5
 
 
-def draw_slices(volume: np.ndarray, grid: Grid, meshes: list[Mesh], colors: np.ndarray) -> bytes:
+def draw_slices(
+    volume: np.ndarray,
+    grid: Grid,
+    meshes: list[Mesh],
+    colors: np.ndarray,
+    shown: tuple[float, float],
+) -> bytes:
     """PNG of the axial, coronal and sagittal plane through the middle of ``meshes`` (patient mm),
     their outlines in ``colors`` ``[K, 3]``. As radiologists look: the patient's right (R) on the
-    left, front (A) up or on the right, head (S) up."""
+    left, front (A) up or on the right, head (S) up. ``shown`` are the values of black and white."""
     vertices = np.concatenate([mesh.vertices for mesh in meshes])
     middle = (vertices.min(0) + vertices.max(0)) / 2
     corners = grid.corners_mm()
@@ -34,7 +40,7 @@ def draw_slices(volume: np.ndarray, grid: Grid, meshes: list[Mesh], colors: np.n
     figure = Figure(figsize=(12, 4.2), layout='constrained', facecolor='black')
     for column, (name, (plane, letters)) in enumerate(PLANES.items(), 1):
         axes = figure.add_subplot(1, 3, column)
-        _plane(axes, volume, grid, middle, low, high, plane)
+        _plane(axes, volume, grid, middle, low, high, plane, shown)
         for mesh, color in zip(meshes, colors, strict=True):
             _outline(axes, mesh, middle, plane, color)
         _letters(axes, name, letters)
@@ -43,7 +49,7 @@ def draw_slices(volume: np.ndarray, grid: Grid, meshes: list[Mesh], colors: np.n
     return png.getvalue()
 
 
-def _plane(axes, volume, grid, middle, low, high, plane) -> None:
+def _plane(axes, volume, grid, middle, low, high, plane, shown) -> None:
     normal, right, up = plane
     across = np.arange(low[right], high[right], PIXEL_MM)
     along = np.arange(low[up], high[up], PIXEL_MM)
@@ -51,10 +57,10 @@ def _plane(axes, volume, grid, middle, low, high, plane) -> None:
     points[..., normal] = middle[normal]
     points[..., right], points[..., up] = np.meshgrid(across, along)
     voxels = grid.to_voxel(points.reshape(-1, 3)).T
-    values = map_coordinates(volume, voxels, order=1, cval=-1024, prefilter=False)
+    values = map_coordinates(volume, voxels, order=1, cval=shown[0], prefilter=False)
     extent = (low[right], high[right], low[up], high[up])
     axes.imshow(
-        values.reshape(points.shape[:2]), cmap='gray', vmin=-200, vmax=350, origin='lower',
+        values.reshape(points.shape[:2]), cmap='gray', vmin=shown[0], vmax=shown[1], origin='lower',
         extent=extent, interpolation='bilinear',
     )  # fmt: skip
     if right == 0:

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from massm.cohort.resample import resample
-from massm.cohort.working_volume import body_extent, working_volume
+from massm.cohort.working_volume import BODY_HU, body_extent, working_volume
 from massm.structures import Grid
 
 AIR, TISSUE = -1000.0, 40.0
@@ -50,7 +50,7 @@ def test_it_is_the_same_however_the_scan_is_stored(scan, store):
 
 def test_it_is_the_body_and_little_air(scan):
     hu, grid = working_volume(*scan, 3.0)
-    low, high = body_extent(hu, 3.0)
+    low, high = body_extent(hu > BODY_HU, 3.0)
     assert (low < 4).all() and (high == hu.shape).all()
     assert np.prod(grid.shape) < 0.6 * np.prod(scan[1].working(3.0).shape)
 

@@ -9,6 +9,7 @@ from massm.datasets.transforms import (
     RandomFieldOfView,
     RandomFlip,
     RandomIntensity,
+    RandomMRIntensity,
     RandomRemoval,
     RandomWarp,
 )
@@ -153,11 +154,26 @@ def test_flip_swaps_left_and_right_or_is_refused():
         RandomFlip(midline=['sacrum'], prob=1)(sample())
 
 
-def test_intensity_depends_on_the_samples_generator_alone():
-    step = RandomIntensity(prob=1)
+@pytest.mark.parametrize('step', [RandomIntensity(prob=1), RandomMRIntensity(prob=1)])
+def test_intensity_depends_on_the_samples_generator_alone(step):
     a, b = step(sample(1)), step(sample(1))
     assert np.array_equal(a['volume'], b['volume'])
     assert not np.array_equal(a['volume'], sample(1)['volume'])
+
+
+def test_an_mr_stays_one_where_a_bias_field_and_another_contrast_act():
+    """Bright tissue stays about 1000, dark stays dark, and nothing moves."""
+    volume = np.zeros((40, 36, 44), np.float32)
+    volume[8:30, 8:30, 8:30], volume[12:20, 12:20, 12:20] = 400, 1000
+    changed = [
+        RandomMRIntensity(noise=0, blur=0.1, prob=1)({'volume': volume, 'rng': rng})['volume']
+        for rng in map(np.random.default_rng, range(6))
+    ]
+    for found in changed:
+        bright, middle = found[13:19, 13:19, 13:19].mean(), found[22:28, 22:28, 22:28].mean()
+        assert 500 < bright < 2000 and abs(found[:6]).mean() < 200 and bright > 1.5 * middle
+        assert not np.allclose(found[13:19, 13:19, 13:19], bright, rtol=1e-3)  # the bias field
+    assert np.std([found[25, 25, 25] for found in changed]) > 20
 
 
 def test_packed_boxes_and_world_particles_fit_the_local_ones():

@@ -21,7 +21,8 @@ def test_the_model_card_says_so():
     card = model_card(
         {
             'anatomies': ['spleen', 'liver'],
-            'hu_windows': [(-200, 400)],
+            'windows': [(-200, 400)],
+            'modality': 'ct',
             'spacing_mm': 3.0,
             'num_particles': 512,
             'score_threshold': 0.3,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from massm.cohort.source import read_splits
+from massm.cohort.splits import read_splits
 from massm.errors import DatasetError
 from massm.io.tables import read_table
 

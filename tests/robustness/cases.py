@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 
+from tests.cohort.test_rtstruct import structures
 from tests.robustness.scans import (
     dicom,
     itk_image,
@@ -200,9 +201,75 @@ def dicom_of_a_tilted_gantry(f, d, a):
     return dicom(f / 'series', d, a, shear=1.0)
 
 
-@ok('modality is MR')
-def dicom_of_another_modality(f, d, a):
-    return dicom(f / 'series', d, a, modality='MR')
+@ok('modality is PT')
+def dicom_of_a_third_modality(f, d, a):
+    return dicom(f / 'series', d, a, modality='PT')
+
+
+@ok()
+def dicom_slices_named_and_numbered_in_another_order(f, d, a):
+    folder = dicom(f / 'series', d, a)
+    for i, file in enumerate(sorted(folder.iterdir(), reverse=True)):
+        file.rename(folder / f'IM{(7 * i) % 1009:04d}')
+    return folder
+
+
+@ok()
+def dicom_beside_its_structures(f, d, a):
+    folder = dicom(f / 'series', d, a)
+    structures(folder / 'RS.dcm', [('spleen', [])])
+    return folder
+
+
+@ok()
+def padding_far_below_air(f, d, a):
+    changed = d.copy()
+    changed[:3] = -3024
+    return nifti(f / 'a.nii.gz', changed.astype(np.int16), a)
+
+
+@ok('not in HU')
+def a_picture_of_a_window(f, d, a):
+    grey = np.clip((d + 160) / 400, 0, 1) * 255
+    return nifti(f / 'a.nii.gz', grey.astype(np.uint8), a)
+
+
+@ok('not in HU')
+def a_mask_instead_of_a_scan(f, d, a):
+    return nifti(f / 'a.nii.gz', (d > -300).astype(np.uint8), a)
+
+
+@ok('not in HU')
+def thousandths_of_hu(f, d, a):
+    return nifti(f / 'a.nii.gz', (d / 1000).astype(np.float32), a)
+
+
+@ok()
+def metres_by_the_header(f, d, a):
+    image = nibabel.Nifti1Image(d.astype(np.int16), np.diag([1e-3, 1e-3, 1e-3, 1]) @ a)
+    image.header.set_xyzt_units('meter')
+    nibabel.save(image, f / 'a.nii.gz')
+    return f / 'a.nii.gz'
+
+
+@ok()
+def a_name_that_begins_with_a_dash(f, d, a):
+    return nifti(f / '-rf .nii.gz', d.astype(np.int16), a)
+
+
+@ok()
+def the_name_of_the_table_of_results(f, d, a):
+    return nifti(f / 'summary.csv.nii.gz', d.astype(np.int16), a)
+
+
+@ok()
+def nothing_but_a_suffix(f, d, a):
+    return nifti(f / '.nii.gz', d.astype(np.int16), a)
+
+
+@ok()
+def a_name_of_two_lines(f, d, a):
+    return nifti(f / 'a\nb.nii.gz', d.astype(np.int16), a)
 
 
 @ok('left out')
@@ -214,6 +281,22 @@ def last_dicom_slice_cut_short(f, d, a):
 
 
 # -- what cannot be used
+
+
+@bad('the DICOM modality is MR, and this is for CT')
+def dicom_of_another_modality(f, d, a):
+    return dicom(f / 'series', d, a, modality='MR')
+
+
+@bad('not a kind of image')
+def a_surface_instead_of_a_scan(f, d, a):
+    (f / 'a.stl').write_text('solid a\nendsolid a\n')
+    return f / 'a.stl'
+
+
+@bad('not 3D')
+def a_stack_of_colours_in_the_fourth_axis(f, d, a):
+    return nifti(f / 'a.nii.gz', np.stack([d] * 3, -1).astype(np.uint8), a)
 
 
 @bad('no such file')

@@ -8,23 +8,14 @@ from massm.cli import run_command
 from tests.robustness.cases import BAD, OK
 from tests.robustness.scans import load
 
-ROWS: list[str] = []
-
 
 @pytest.fixture(scope='module')
 def phantom(tiny_source):
     return load(tiny_source / 's0001/ct.nii.gz')
 
 
-@pytest.fixture(scope='module', autouse=True)
-def table():
-    """Prints all cases and what came of them (pytest -s shows it)."""
-    yield
-    print('\n' + '\n'.join(ROWS))
-
-
 @pytest.mark.parametrize('name', OK)
-def test_unusual_scans_give_a_result(name, phantom, model_directory, tmp_path, capsys):
+def test_unusual_scans_give_a_result(name, phantom, model_directory, tmp_path, capsys, tell):
     case, warning = OK[name]
     image, out = case(tmp_path, *phantom), tmp_path / 'out'
     code = run_command('infer', [str(image), '--model', str(model_directory), '--out', str(out)])
@@ -32,11 +23,13 @@ def test_unusual_scans_give_a_result(name, phantom, model_directory, tmp_path, c
     written = json.loads(next(out.glob('*/result.json')).read_text())
     assert warning in ' '.join(written['warnings'])
     assert bool(warning) == bool(written['warnings']) or not warning
-    ROWS.append(f'ok    {name:<36} {"; ".join(written["warnings"])}')
+    tell('; '.join(['a result', *written['warnings']]))
 
 
 @pytest.mark.parametrize('name', BAD)
-def test_what_cannot_be_used_is_one_sentence(name, phantom, model_directory, tmp_path, capsys):
+def test_what_cannot_be_used_is_one_sentence(
+    name, phantom, model_directory, tmp_path, capsys, tell
+):
     case, message = BAD[name]
     image, out = case(tmp_path, *phantom), tmp_path / 'out'
     code = run_command('infer', [str(image), '--model', str(model_directory), '--out', str(out)])
@@ -46,7 +39,7 @@ def test_what_cannot_be_used_is_one_sentence(name, phantom, model_directory, tmp
     assert image.name in said[0]
     assert not list(out.iterdir())
     assert not (tmp_path.parent / 'outside.dcm').exists()
-    ROWS.append(f'error {name:<36} {said[0][7:].replace(str(tmp_path), "")}')
+    tell(f'refused: {said[0][7:]}')
 
 
 def test_there_are_enough_cases():

@@ -6,6 +6,7 @@ from massm.datasets.transforms.pack import PackShapeInputs
 from massm.datasets.transforms.random_field_of_view import RandomFieldOfView
 from massm.datasets.transforms.random_flip import RandomFlip
 from massm.datasets.transforms.random_intensity import RandomIntensity
+from massm.datasets.transforms.random_mr_intensity import RandomMRIntensity
 from massm.datasets.transforms.random_removal import RandomRemoval
 from massm.datasets.transforms.random_warp import RandomWarp
 
@@ -17,6 +18,7 @@ __all__ = [
     'RandomFieldOfView',
     'RandomFlip',
     'RandomIntensity',
+    'RandomMRIntensity',
     'RandomRemoval',
     'RandomWarp',
 ]

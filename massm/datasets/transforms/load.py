@@ -35,7 +35,8 @@ def particles_in_volume(path: Path, count: int, grid: Grid) -> np.ndarray:
 
 @TRANSFORMS.register_module()
 class LoadVolume(BaseTransform):
-    """Adds ``volume`` ``[X, Y, Z]`` float32 HU and ``grid`` of the prepared image."""
+    """Adds ``volume`` ``[X, Y, Z]`` float32, in the modality's unit, and ``grid`` of the
+    prepared image."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """See the class."""

@@ -9,6 +9,7 @@ from mmcv.transforms import BaseTransform
 from massm.registry import TRANSFORMS
 from massm.shape.alignment import rigidly_onto
 from massm.structures import Boxes3D
+from massm.structures.modality import DEFAULT_MODALITY
 from massm.structures.shape_sample import ShapeSample
 
 META = ('id', 'anatomies', 'spacing')
@@ -16,7 +17,8 @@ META = ('id', 'anatomies', 'spacing')
 
 @TRANSFORMS.register_module()
 class PackShapeInputs(BaseTransform):
-    """Gives ``inputs`` ``[1, X, Y, Z]`` float32 (HU) and ``data_samples``.
+    """Gives ``inputs`` ``[1, X, Y, Z]`` float32 (in the
+    modality's unit) and ``data_samples``.
 
     Boxes and world particles are derived here from the local particles, so that they fit them
     after any augmentation: the box is the particles' extent, the world particles their rigid fit
@@ -30,6 +32,7 @@ class PackShapeInputs(BaseTransform):
         sample = ShapeSample(
             metainfo={
                 **{key: results[key] for key in META},
+                'modality': results.get('modality', DEFAULT_MODALITY),
                 'status': [status.value for status in results['status']],
                 'affine': np.array(results['grid'].affine),
                 'image_shape': tuple(results['volume'].shape),
