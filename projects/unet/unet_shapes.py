@@ -117,9 +117,7 @@ class UNetShapes(ShapeNetwork):
         sample.pred_world_mm = rigidly_onto(local, template).float()
         sample.pred_local_vox = torch.as_tensor(grid.to_voxel(local.numpy()), dtype=torch.float32)
 
-    def _particles(
-        self, sample: ShapeSample, k: int, mask: np.ndarray, grid: Grid
-    ) -> np.ndarray:
+    def _particles(self, sample: ShapeSample, k: int, mask: np.ndarray, grid: Grid) -> np.ndarray:
         model = self._models(self.template_root, self.anatomies[k])
         try:
             return mask_particles(mask, grid, model)

@@ -8,6 +8,7 @@ from massm.datasets.transforms.random_flip import RandomFlip
 from massm.datasets.transforms.random_intensity import RandomIntensity
 from massm.datasets.transforms.random_removal import RandomRemoval
 from massm.datasets.transforms.random_warp import RandomWarp
+from massm.datasets.transforms.shape_model_warp import ShapeModelWarp
 
 __all__ = [
     'LoadMasks',
@@ -19,4 +20,5 @@ __all__ = [
     'RandomIntensity',
     'RandomRemoval',
     'RandomWarp',
+    'ShapeModelWarp',
 ]

@@ -1,0 +1,85 @@
+"""What DeepSSM needs around its steps: a shape model before, and stages."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from massm.datasets.samplers import SampleIndex
+from massm.engine.distributed import unwrapped
+from massm.errors import ConfigError
+from massm.registry import HOOKS
+from projects.deepssm.deepssm import DeepSSM
+
+# Epochs of training never reach this: its samples are drawn anew.
+FIRST_EPOCH = 1_000_000
+
+
+@HOOKS.register_module()
+class DeepSSMPreparationHook(Hook):
+    """Fits the model's decoders and canvas to the training split, as augmented for training, unless
+    a loaded checkpoint brought them.
+
+    Args:
+        samples: each subject is drawn so often that there are at least so many.
+    """
+
+    priority = 'HIGH'
+
+    def __init__(self, samples: int = 200) -> None:
+        self.samples = samples
+
+    def before_train(self, runner: Runner) -> None:
+        """See the class."""
+        model: DeepSSM = unwrapped(runner.model)
+        if bool(model.is_prepared):
+            return
+        dataset = runner.train_dataloader.dataset
+        draws = math.ceil(self.samples / len(dataset))
+        found, exists, sizes = [], [], []
+        for subject in range(len(dataset)):
+            for draw in range(draws):
+                item = dataset[SampleIndex.of(subject, FIRST_EPOCH + draw)]
+                sample = item['data_samples']
+                size = torch.tensor([sample.image_shape])
+                target = model.targets(sample.local_vox[None], sample.world_mm[None], size)
+                found.append(target[0])
+                exists.append(sample.has_shape)
+                sizes.append(size[0])
+        kept = model.prepare(
+            torch.stack(found).double().numpy(),
+            torch.stack(exists).numpy(),
+            torch.stack(sizes).numpy(),
+        )
+        told = ', '.join(f'{n} {k}' for n, k in zip(model.anatomies, kept, strict=True))
+        runner.logger.info(f'DeepSSMPreparationHook: scores of each anatomy: {told}')
+
+
+@HOOKS.register_module()
+class DeepSSMStageHook(Hook):
+    """Sets ``model.stage`` at the start of every epoch.
+
+    Args:
+        begins: the first epoch of each of the decoder's stages, in order; the first is 0.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, begins: Sequence[int]) -> None:
+        self.begins = tuple(begins)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """See the class.
+
+        Raises:
+            ConfigError: the decoder has another number of stages.
+        """
+        model: DeepSSM = unwrapped(runner.model)
+        if len(self.begins) != len(model.stages) or self.begins[0] != 0:
+            raise ConfigError(
+                f'DeepSSMStageHook: begins must give an epoch for each of {model.stages}, from 0; '
+                f'got {self.begins}'
+            )
+        model.stage = model.stages[sum(begin <= runner.epoch for begin in self.begins) - 1]
