@@ -42,6 +42,7 @@ METHODS = {
     method.name: method
     for method in (
         Method('massm_paper', 'configs/massm_r18_phantom.py', 'the paper’s network, ResNet-18'),
+        Method('massm_r101', 'configs/reproduce_totalseg.py', 'the paper’s network as it is'),
         Method('massm_fit', 'configs/massm_fit_headneck.py', 'shapes fitted to the image'),
         Method(
             'deepssm.l',
@@ -88,7 +89,7 @@ METHODS = {
 }
 DEFAULT = ('massm_paper', 'massm_fit', 'deepssm.l', 'deepssmF.w', 'deepssm.w', 'unet', 'unet_all')
 # Others are tested against these.
-REFERENCES = ('massm_paper', 'massm_fit')
+REFERENCES = ('massm_paper', 'massm_r101', 'massm_fit')
 
 
 def repository() -> Path:

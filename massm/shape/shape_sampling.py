@@ -44,9 +44,3 @@ def kde_spread(coefficients: np.ndarray) -> float:
     distances = np.linalg.norm(coefficients[:, None] - coefficients[None], axis=-1)
     np.fill_diagonal(distances, np.inf)
     return float(distances.min(1).mean() / np.sqrt(coefficients.shape[1]))
-
-
-def nearest_member(coefficients: np.ndarray, drawn: np.ndarray) -> int:
-    """Which of ``[N, L]`` coefficients is nearest to ``drawn`` ``[L]``: of a patient whose image is
-    bent the least to show it."""
-    return int(np.linalg.norm(coefficients - drawn, axis=1).argmin())

@@ -1,53 +1,39 @@
 """What DeepSSM needs around its steps: a shape model before, and stages."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from massm.datasets.samplers import SampleIndex
+from massm.datasets.shape_dataset import ShapeDataset
+from massm.datasets.transforms import LoadParticles, LoadVolume, PackShapeInputs
 from massm.engine.distributed import unwrapped
 from massm.errors import ConfigError
 from massm.registry import HOOKS
+from massm.structures.shape_sample import ShapeSample
 from projects.deepssm.deepssm import DeepSSM
-
-# Epochs of training never reach this: its samples are drawn anew.
-FIRST_EPOCH = 1_000_000
 
 
 @HOOKS.register_module()
 class DeepSSMPreparationHook(Hook):
-    """Fits the model's decoders and canvas to the training split, as augmented for training, unless
-    a loaded checkpoint brought them.
-
-    Args:
-        samples: each subject is drawn so often that there are at least so many.
-    """
+    """Fits the model's decoders and canvas to the training split, as it is without augmentation,
+    unless a loaded checkpoint brought them."""
 
     priority = 'HIGH'
-
-    def __init__(self, samples: int = 200) -> None:
-        self.samples = samples
 
     def before_train(self, runner: Runner) -> None:
         """See the class."""
         model: DeepSSM = unwrapped(runner.model)
         if bool(model.is_prepared):
             return
-        dataset = runner.train_dataloader.dataset
-        draws = math.ceil(self.samples / len(dataset))
         found, exists, sizes = [], [], []
-        for subject in range(len(dataset)):
-            for draw in range(draws):
-                item = dataset[SampleIndex.of(subject, FIRST_EPOCH + draw)]
-                sample = item['data_samples']
-                size = torch.tensor([sample.image_shape])
-                target = model.targets(sample.local_vox[None], sample.world_mm[None], size)
-                found.append(target[0])
-                exists.append(sample.has_shape)
-                sizes.append(size[0])
+        for sample in plain_samples(runner.train_dataloader.dataset):
+            size = torch.tensor([sample.image_shape])
+            target = model.targets(sample.local_vox[None], sample.world_mm[None], size)
+            found.append(target[0])
+            exists.append(sample.has_shape)
+            sizes.append(size[0])
         kept = model.prepare(
             torch.stack(found).double().numpy(),
             torch.stack(exists).numpy(),
@@ -55,6 +41,16 @@ class DeepSSMPreparationHook(Hook):
         )
         told = ', '.join(f'{n} {k}' for n, k in zip(model.anatomies, kept, strict=True))
         runner.logger.info(f'DeepSSMPreparationHook: scores of each anatomy: {told}')
+
+
+def plain_samples(dataset: ShapeDataset) -> Iterator[ShapeSample]:
+    """Every subject as it is, whatever the dataset's own pipeline does."""
+    steps = (LoadVolume(), LoadParticles(), PackShapeInputs())
+    for subject in range(len(dataset)):
+        results = dataset.get_data_info(subject)
+        for step in steps:
+            results = step(results)
+        yield results['data_samples']
 
 
 @HOOKS.register_module()

@@ -17,11 +17,12 @@ from massm.shape.pdm import PointDistributionModel
 from massm.shape.shape_sampling import KINDS, draw_coefficients, leading_modes
 
 # Of an anatomy so many particles carry the warp: modes are smooth.
-CARRIERS = 96
+CARRIERS = 64
 # mm. Of the warp between particles: fine near them, wide so that what lies around comes along.
 FINE, WIDE = 8.0, 24.0
 # Of what carriers say, as a share of the kernel: neighbours that disagree meet half way.
 NOISE = 0.03
+# Voxels.
 KNOT_SPACING = 3
 # The least volume, of before, that any part of the image may shrink to.
 LEAST_VOLUME = 0.2
@@ -137,8 +138,9 @@ def _field(
 
 
 def least_volume(warp: Warp) -> float:
-    """The smallest volume that a small cube of the output shows of the input, relative to its own;
-    0 or less where the warp folds."""
-    backward = warp.backward_grid().numpy()
-    slopes = np.stack([np.gradient(backward, axis=axis) for axis in range(3)], -1)
-    return float(np.linalg.det(slopes).min())
+    """The smallest volume that a cube between knots of the output shows of the input, relative to
+    its own; 0 or less where the warp folds."""
+    bend = np.moveaxis(warp.bend.numpy(), 0, -1)
+    steps = (np.array(warp.shape) - 1) / (np.array(bend.shape[:3]) - 1)
+    slopes = np.stack([np.gradient(bend, step, axis=a) for a, step in enumerate(steps)], -1)
+    return float(np.linalg.det(warp.linear + slopes).min())

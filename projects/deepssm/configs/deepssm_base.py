@@ -27,7 +27,7 @@ param_scheduler = [
 ]
 # Scores first; then the decoder learns too, by the particles' error.
 custom_hooks = [
-    dict(type='DeepSSMPreparationHook', samples=200),
+    dict(type='DeepSSMPreparationHook'),
     dict(type='DeepSSMStageHook', begins=[0, 40]),
 ]
 val_evaluator = [dict(type='ShapeMetric')]

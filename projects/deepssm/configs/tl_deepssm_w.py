@@ -2,6 +2,6 @@
 _base_ = ['./deepssm_w.py']
 model = dict(decoder='tl')
 custom_hooks = [
-    dict(type='DeepSSMPreparationHook', samples=200),
+    dict(type='DeepSSMPreparationHook'),
     dict(type='DeepSSMStageHook', begins=[0, 27, 54]),
 ]
