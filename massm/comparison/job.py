@@ -1,6 +1,7 @@
 """One method trained and tested once, in a process of its own."""
 
 import copy
+import fcntl
 import json
 import math
 import os
@@ -26,6 +27,8 @@ from massm.io.atomic import write_text
 # In a training: so many looks at the patients who choose, and checkpoints to resume from.
 VALIDATIONS, CHECKPOINTS = 4, 8
 FAILURE, RUN, TRAINED, LOG = 'failure.txt', 'run.json', 'trained.json', 'log.txt'
+# Exit code: another process holds the folder.
+BUSY = 75
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,15 @@ class Job:
 
 def work(job: Job) -> None:
     """Runs ``job`` with its output in ``log.txt``; leaves ``run.json``, or ``failure.txt`` with one
-    sentence. The entry of a process."""
+    sentence. The entry of a process; it ends with :data:`BUSY` where another is at the same job, as
+    one whose command was killed may be."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    (job.folder / FAILURE).unlink(missing_ok=True)
     log = os.open(job.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(BUSY)
+    (job.folder / FAILURE).unlink(missing_ok=True)
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:

@@ -38,9 +38,7 @@ def write_report(out: Path, settings: dict[str, Any], outcomes: Outcomes) -> dic
     _write_figures(out, values, methods, done)
     for figure, measures in FIGURES.items():
         write_text(out / f'{figure}.csv', _as_csv(content['tables'], measures))
-    pictures = {job.label: job.folder / 'report/heat_maps.png' for job in done}
-    shown = {label: picture for label, picture in pictures.items() if picture.is_file()}
-    write_comparison_page(out / 'index.html', content, shown)
+    write_comparison_page(out / 'index.html', content, _heat_maps(done))
     return content
 
 
@@ -52,6 +50,13 @@ def _write_figures(
         draw_method_boxes(panels, methods, out / f'{figure}.png')
     folders = {name: [j.folder for j in done if j.method.name == name] for name in methods}
     draw_training_curves(folders, out / f'{CURVES}.png')
+
+
+def _heat_maps(done: Sequence[Job]) -> dict[str, Path]:
+    """Of each method's first run, by its label; methods without local particles have none."""
+    first = {job.method.name: job for job in reversed(done)}
+    pictures = {job.label: job.folder / 'report/heat_maps.png' for job in first.values()}
+    return {label: picture for label, picture in reversed(pictures.items()) if picture.is_file()}
 
 
 def _as_csv(tables: dict[str, list[dict[str, Any]]], measures: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from massm.comparison.job import FAILURE, LOG, RUN, Job, read_json, work
+from massm.comparison.job import BUSY, FAILURE, LOG, RUN, Job, read_json, work
 from massm.errors import ConfigError
 from massm.io.atomic import write_text
 
@@ -59,7 +59,9 @@ def _outcome(job: Job, code: int | None) -> dict[str, Any]:
     if done is not None:
         return {'status': 'done', **done}
     failure = job.folder / FAILURE
-    if failure.is_file():
+    if code == BUSY:
+        sentence = 'another process is at it; wait for it or end it, and run again'
+    elif failure.is_file():
         sentence = failure.read_text(encoding='utf-8').strip()
     elif code == -signal.SIGKILL:
         sentence = 'the process was killed; is there enough memory?'
