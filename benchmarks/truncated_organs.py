@@ -3,8 +3,8 @@
 Example: python benchmarks/truncated_organs.py CONFIG CHECKPOINT --cfg-options data_root=DATASET
 
 Every whole organ of the split is cut by an axial plane, once from above and once from below, so
-that a share of its particles is hidden. Errors are root mean squares an axis, mm, as in local_rmse_mm;
-the yardstick is the mean shape, laid rigidly onto the true particles that can be seen.
+that a share of its particles is hidden. Errors are root mean squares an axis, mm, as in
+local_rmse_mm; the yardstick is the mean shape, laid rigidly onto the true particles that are seen.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 # Shapes fitted to MR. Lengths in mm suit voxels of 1 mm and small anatomies: with coarser ones
-# lengthen reach, beside and start_std alike.
+# lengthen reach, beside, margin and start_std alike.
 _base_ = [
     './_base_/models/massm_fit.py',
     './_base_/datasets/mr.py',
@@ -14,9 +14,10 @@ model = dict(
     local_head=dict(
         stages=[
             dict(reach=8.0, beside=3.0, rounds=2, modes=10),
-            dict(reach=5.0, beside=2.0, rounds=1, modes=40),
-            dict(reach=3.0, beside=1.5, rounds=1, modes=100),
+            dict(reach=5.0, beside=2.0, rounds=1, modes=40, reads_region=True),
+            dict(reach=3.0, beside=1.5, rounds=1, modes=100, reads_region=True),
         ],
+        region=dict(margin=6.0),
         start_std=2.0,
     ),
 )

@@ -14,6 +14,7 @@ COMMANDS = {
     'phantom': 'make_phantom',
     'prepare': 'prepare_dataset',
     'pdm': 'build_pdm',
+    'augment': 'augment',
     'train': 'train',
     'test': 'test',
     'infer': 'infer',

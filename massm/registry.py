@@ -43,6 +43,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     scope='massm',
     locations=['massm.engine'],
 )
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='massm', locations=['massm.engine'])
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='massm', locations=['massm.evaluation'])
 
 # Kinds the package adds nothing to: children all the same, so that mmengine finds its own classes
@@ -50,7 +51,6 @@ METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='massm', locations=[
 EVALUATORS = Registry('evaluator', parent=EVALUATOR, scope='massm')
 FUNCTIONS = Registry('function', parent=MMENGINE_FUNCTIONS, scope='massm')
 LOG_PROCESSORS = Registry('log processor', parent=MMENGINE_LOG_PROCESSORS, scope='massm')
-LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='massm')
 MODEL_WRAPPERS = Registry('model_wrapper', parent=MMENGINE_MODEL_WRAPPERS, scope='massm')
 OPTIMIZERS = Registry('optimizer', parent=MMENGINE_OPTIMIZERS, scope='massm')
 OPTIM_WRAPPERS = Registry('optim_wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='massm')

@@ -37,6 +37,7 @@ KEYS = (
     'local_error_mm',
     'world_error_mm',
     's2s_particles_mm',
+    's2s_world_mm',
     's2s_mask_mm',
     'hd95_mm',
     'dice',
@@ -146,10 +147,10 @@ def _write(
     writer.writerows(result.rows)
     write_text(result.folder / 'cases.csv', text.getvalue())
     for case in predictions:
-        for name, local, world in zip(case.anatomies, case.local_mm, case.world_mm, strict=True):
-            target = result.folder / 'particles' / case.id
-            write_particles(target / f'{name}_local.particles', local)
-            write_particles(target / f'{name}_world.particles', world)
+        target = result.folder / 'particles' / case.id
+        for frame, shapes in (('local', case.local_mm), ('world', case.world_mm)):
+            for name, shape in zip(case.anatomies, () if shapes is None else shapes, strict=False):
+                write_particles(target / f'{name}_{frame}.particles', shape)
     draw_figures(result.rows, predictions, work_dir / 'report')
     if root is not None:
         write_page(result.metrics, SHOWN, result.rows, predictions, root, work_dir / 'report')

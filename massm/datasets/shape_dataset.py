@@ -102,6 +102,7 @@ class ShapeDataset(BaseDataset):
         info = super().get_data_info(idx)
         info['rng'] = np.random.default_rng([self.seed, getattr(idx, 'epoch', 0), int(idx)])
         info['template_world'] = np.stack([t.world for t in self.templates])
+        info['shape_models'] = [t.pdm for t in self.templates]
         info['num_particles'], info['spacing'] = self.num_particles, self.spacing
         info['modality'] = self.modality
         return info

@@ -12,14 +12,15 @@ from massm.structures.shape_sample import ShapeSample
 
 @dataclass(frozen=True, eq=False)
 class CasePrediction:
-    """One subject: particles ``[K, M, 3]`` (patient mm and world mm), scores ``[K]`` and the
-    threshold they must reach, the image and its modality, the reference masks and surfaces."""
+    """One subject: particles ``[K, M, 3]`` (patient mm and world mm; ``None`` where the network
+    gives none), scores ``[K]`` and the threshold they must reach, the image and its modality, the
+    reference masks and surfaces."""
 
     id: str
     anatomies: list[str]
     scores: np.ndarray
-    local_mm: np.ndarray
-    world_mm: np.ndarray
+    local_mm: np.ndarray | None
+    world_mm: np.ndarray | None
     image: Path
     masks: list[Path | None]
     meshes: list[Path | None]
@@ -30,12 +31,16 @@ class CasePrediction:
 def case_prediction(sample: ShapeSample) -> CasePrediction:
     """The predictions in ``sample``, its particles taken to patient mm."""
     grid = Grid(sample.image_shape, sample.affine)
+    local, world = (
+        getattr(sample, key).double().cpu().numpy() if key in sample else None
+        for key in ('pred_local_vox', 'pred_world_mm')
+    )
     return CasePrediction(
         sample.id,
         sample.anatomies,
         sample.scores.cpu().numpy(),
-        grid.to_patient(sample.pred_local_vox.double().cpu().numpy()),
-        sample.pred_world_mm.double().cpu().numpy(),
+        None if local is None else grid.to_patient(local),
+        world,
         sample.image,
         sample.mask,
         sample.mesh,

@@ -37,7 +37,7 @@ class CaseSurfaces:
         self._made: dict[tuple[str, str], CaseSurface | None] = {}
 
     def of(self, case: CasePrediction, anatomy: str) -> CaseSurface | None:
-        """None where the subject has no whole ``anatomy``."""
+        """None where the subject has no whole ``anatomy``, or the network no local particles."""
         key = (case.id, anatomy)
         if key not in self._made:
             self._made[key] = self._make(case, anatomy)
@@ -46,7 +46,7 @@ class CaseSurfaces:
     def _make(self, case: CasePrediction, anatomy: str) -> CaseSurface | None:
         k = case.anatomies.index(anatomy)
         reference = case.meshes[k]
-        if reference is None:
+        if reference is None or case.local_mm is None:
             return None
         template, warp = self._template(anatomy, case.local_mm.shape[1])
         mesh = template.with_vertices(warp.apply(case.local_mm[k]))

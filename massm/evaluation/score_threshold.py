@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from massm.models.massm import DEFAULT_THRESHOLD
+from massm.models.shape_network import DEFAULT_THRESHOLD
 
 
 def best_threshold(present: Sequence[float], absent: Sequence[float]) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
 
 from massm.evaluation.summary import Row, mean_over_anatomies
@@ -24,7 +25,8 @@ YARDSTICK_MEASURES = ('s2s_mask_mm', 'dice')
 @METRICS.register_module()
 class ShapeMetric(BaseMetric):
     """One row per subject and whole anatomy, whatever its score: a network that is unsure must
-    not look better for it. All in mm, in the patient (local) or in shape space (world).
+    not look better for it. All in mm, in the patient (local) or in shape space (world). What a
+    network does not predict is not measured.
 
     Args:
         surfaces: also warp the template and measure surfaces and masks (needs Open3D).
@@ -61,23 +63,24 @@ class ShapeMetric(BaseMetric):
 
     def _row(self, sample: dict, k: int) -> Row:
         grid = Grid(sample['image_shape'], sample['affine'])
-        local = grid.to_patient(sample['pred_local_vox'][k].double().cpu().numpy())
-        true = grid.to_patient(sample['local_vox'][k].double().cpu().numpy())
-        world = sample['pred_world_mm'][k].double().cpu().numpy()
-        true_world = sample['world_mm'][k].double().cpu().numpy()
-        center = grid.to_patient(sample['pred_boxes'][k, :3].double().cpu().numpy())
+        true = grid.to_patient(_points(sample['local_vox'][k]))
         mean = self._templates[k].mean_world
-        yardsticks = {AT_TRUE: _at(mean, _middle(true)), AT_PREDICTED: _at(mean, center)}
+        centers = {AT_TRUE: _middle(true)}
+        if 'pred_boxes' in sample:
+            centers[AT_PREDICTED] = grid.to_patient(_points(sample['pred_boxes'][k, :3]))
+        yardsticks = {at: _at(mean, center) for at, center in centers.items()}
         row = {
             'id': sample['id'],
             'anatomy': sample['anatomies'][k],
-            'local_rmse_mm': axis_rmse(local, true),
-            'world_rmse_mm': axis_rmse(world, true_world),
-            'local_error_mm': mean_point_error(local, true),
-            'world_error_mm': mean_point_error(world, true_world),
             **{f'local_rmse_mm_{at}': axis_rmse(shape, true) for at, shape in yardsticks.items()},
-            'world_rmse_mm_mean_shape': axis_rmse(mean, true_world),
         }
+        world, local = self._world_row(sample, k, row), None
+        if 'pred_local_vox' in sample:
+            local = grid.to_patient(_points(sample['pred_local_vox'][k]))
+            row['local_rmse_mm'] = axis_rmse(local, true)
+            row['local_error_mm'] = mean_point_error(local, true)
+        if self.surfaces and world is not None:
+            row['s2s_world_mm'] = self._between(k, world, _points(sample['world_mm'][k]))
         # Shapes may come into a dataset without a mask.
         if self.surfaces and sample['mesh'][k] is not None and sample['mask'][k] is not None:
             reference = SurfaceReference.read(sample['mesh'][k], sample['mask'][k])
@@ -86,27 +89,48 @@ class ShapeMetric(BaseMetric):
                 row.update(reference.measure_mask(sample['pred_masks'][k].cpu().numpy()))
         return row
 
+    def _world_row(self, sample: dict, k: int, row: Row) -> np.ndarray | None:
+        """Adds the errors of world particles, and returns the predicted ones where there are."""
+        true, mean = _points(sample['world_mm'][k]), self._templates[k].mean_world
+        row['world_rmse_mm_mean_shape'] = axis_rmse(mean, true)
+        if 'pred_world_mm' not in sample:
+            return None
+        world = _points(sample['pred_world_mm'][k])
+        row['world_rmse_mm'] = axis_rmse(world, true)
+        row['world_error_mm'] = mean_point_error(world, true)
+        return world
+
     def _surface_row(
         self,
         k: int,
-        local: np.ndarray,
+        local: np.ndarray | None,
         true: np.ndarray,
         yardsticks: dict[str, np.ndarray],
         reference: SurfaceReference,
     ) -> dict[str, float]:
-        predicted, by_particles = self._surface(k, local), self._surface(k, true)
-        between = surface_distance(predicted.vertices, by_particles)
-        row = {'s2s_particles_mm': float(between.mean())}
-        row.update(reference.measure(predicted))
-        row.update(split_errors(local, true, by_particles))
+        row = {}
+        if local is not None:
+            row['s2s_particles_mm'] = self._between(k, local, true)
+            row.update(reference.measure(self._surface(k, local)))
+            row.update(split_errors(local, true, self._surface(k, true)))
         for at, shape in yardsticks.items():
             measured = reference.measure(self._surface(k, shape))
             row.update({f'{key}_{at}': measured[key] for key in YARDSTICK_MEASURES})
         return row
 
+    def _between(self, k: int, predicted: np.ndarray, true: np.ndarray) -> float:
+        """Mean distance from the surface warped by ``predicted`` particles to that by the ``true``
+        ones, one way, mm."""
+        warped = self._surface(k, predicted)
+        return float(surface_distance(warped.vertices, self._surface(k, true)).mean())
+
     def _surface(self, k: int, particles: np.ndarray) -> Mesh:
         """The template's surface warped to ``particles``."""
         return self._templates[k].mesh.with_vertices(self._warps[k].apply(particles))
+
+
+def _points(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.double().cpu().numpy()
 
 
 def _middle(points: np.ndarray) -> np.ndarray:

@@ -6,21 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor
 
 from massm.errors import ConfigError
+from massm.io.templates import ShapeTemplate
 from massm.models.losses.reduce import mean_over_processes
 from massm.models.roi_heads.shape_fit_head import FitTargets, Seen
-from massm.models.shape_fit.regions import DrawnRegions
-from massm.models.template_bank import TemplateBank
+from massm.models.shape_network import Prediction, ShapeNetwork
 from massm.registry import MODELS
 from massm.shape.alignment import rigidly_onto
 from massm.structures import Boxes3D
 from massm.structures.shape_sample import ShapeSample
 
-# From which score an anatomy is there, until validation says better.
-DEFAULT_THRESHOLD = 0.3
 LOSSES = ('L_h', 'L_r', 'L_o', 'L_l', 'L_w')
 LOSSES_OF_FIT = LOSSES[:4]
 LOSS_OF_MASKS = 'L_s'
@@ -40,24 +37,8 @@ class Targets:
     forcing_draw: Tensor
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """``boxes`` ``[B, K, 6]`` and ``local_vox`` ``[B, K, M, 3]`` in voxels, ``world_mm``
-    ``[B, K, M, 3]``, ``scores`` ``[B, K]``; ``deviation_mm`` ``[B, K, M]``, of each particle along
-    the surface's normal, where the head says how sure it is; ``mask_logits`` ``[B, K, X, Y, Z]``
-    where the network draws masks, ``drawn`` where it does so around each shape."""
-
-    boxes: Tensor
-    scores: Tensor
-    local_vox: Tensor
-    world_mm: Tensor
-    deviation_mm: Tensor | None = None
-    mask_logits: Tensor | None = None
-    drawn: DrawnRegions | None = None
-
-
 @MODELS.register_module()
-class MASSM(BaseModel):
+class MASSM(ShapeNetwork):
     """The detector that wires backbone, neck and heads (Ukey et al., arXiv 2403.11008).
 
     Args:
@@ -98,21 +79,17 @@ class MASSM(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        preprocessor = data_preprocessor or {'type': 'massm.VolumePreprocessor'}
-        super().__init__(MODELS.build(preprocessor), init_cfg)
+        super().__init__(
+            anatomies, num_particles, spacing, template_root, data_preprocessor, init_cfg
+        )
         losses = LOSSES if roi_extractor else LOSSES_OF_FIT
         draws = mask_head or local_head.get('region')
         losses = (*losses, LOSS_OF_MASKS) if draws else losses
         if set(loss_weights) != set(losses):
             raise ConfigError(f'loss_weights must name {", ".join(losses)}, got {loss_weights}')
         count = len(anatomies)
-        self.anatomies, self.spacing = list(anatomies), float(spacing)
         self.loss_weights = {name: float(loss_weights[name]) for name in losses}
         self.teacher_forcing = 0.0
-        self.template_root = template_root
-        self.templates = TemplateBank(count, num_particles, spacing)
-        # From which score an anatomy is there; validation sets it (ScoreThresholdHook).
-        self.register_buffer('score_threshold', torch.tensor(DEFAULT_THRESHOLD))
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build({**neck, 'in_channels': self.backbone.out_channels})
         channels, strides = neck['out_channels'], self.backbone.strides
@@ -134,51 +111,29 @@ class MASSM(BaseModel):
         )
         self.world_head = MODELS.build({**world_head, **sizes})
 
-    def init_weights(self) -> None:
-        """Reads the templates, where a dataset is named; a checkpoint brings its own."""
-        super().init_weights()
-        if self.template_root is not None:
-            self.read_templates(Path(self.template_root))
-
-    def read_templates(self, root: Path) -> None:
+    def read_templates(self, root: Path) -> list[ShapeTemplate]:
         """Takes the templates and shape models of the dataset ``root``."""
-        templates = self.templates.read(root, self.anatomies)
+        templates = super().read_templates(root)
         for head in (self.dense_head, self.local_head):
             if hasattr(head, 'read_templates'):
                 head.read_templates(templates, self.spacing)
+        return templates
 
-    def optimise(self, channels_last: bool = False, compiled: bool = False, **options: Any) -> None:
-        """Faster convolutions, same results and weights' names.
+    def compiled_parts(self) -> Sequence[torch.nn.Module]:
+        """Backbone, neck and detector."""
+        return self.backbone, self.neck, self.dense_head
 
-        Args:
-            channels_last: keep weights and maps as ``[X, Y, Z, C]`` in memory (tensor cores).
-            compiled: ``torch.compile`` backbone, neck and detector, for volumes of any size.
-            options: of ``torch.compile``.
-        """
-        if channels_last:
-            self.to(memory_format=torch.channels_last_3d)
-        if compiled:
-            for part in (self.backbone, self.neck, self.dense_head):
-                part.compile(**{'dynamic': True, **options})
+    def predict(self, inputs: Tensor, data_samples: list[ShapeSample] | None) -> Prediction:
+        """:meth:`predict_batch` of samples that say how large each volume is."""
+        return self.predict_batch(inputs, image_sizes(inputs, data_samples))
 
-    def forward(
-        self, inputs: Tensor, data_samples: list[ShapeSample] | None = None, mode: str = 'tensor'
-    ) -> dict[str, Tensor] | list[ShapeSample] | Prediction:
-        """mmengine's three modes: ``loss``, ``predict``, ``tensor``."""
-        if mode == 'loss':
-            return self.loss(inputs, data_samples or [])
-        sizes = image_sizes(inputs, data_samples)
-        prediction = self.predict_batch(inputs, sizes)
-        if mode == 'tensor':
-            return prediction
-        threshold = self.score_threshold
-        samples = data_samples or []
-        filled = [_fill(s, prediction, i, threshold) for i, s in enumerate(samples)]
-        if prediction.drawn is not None:
-            for i, sample in enumerate(filled):
-                grid = self.local_head.region_grid
-                sample.pred_masks = grid.masks(prediction.drawn, i, sample.image_shape)
-        return filled
+    def drawn_masks(
+        self, prediction: Prediction, i: int, shape: tuple[int, int, int]
+    ) -> Tensor | None:
+        """Where regions are drawn, what lies in them."""
+        if prediction.drawn is None:
+            return super().drawn_masks(prediction, i, shape)
+        return self.local_head.region_grid.masks(prediction.drawn, i, shape)
 
     def predict_batch(self, inputs: Tensor, sizes: Tensor) -> Prediction:
         """Predicts a preprocessed batch ``[B, C, X, Y, Z]``; ``sizes`` ``[B, 3]`` are unpadded."""
@@ -305,17 +260,3 @@ def stack_masks(data_samples: list[ShapeSample], shape: Sequence[int]) -> tuple[
         x, y, z = sample.masks.shape[1:]
         masks[i, :, :x, :y, :z] = sample.masks
     return masks, labelled
-
-
-def _fill(sample: ShapeSample, prediction: Prediction, i: int, threshold: Tensor) -> ShapeSample:
-    sample.score_threshold = threshold
-    sample.scores = prediction.scores[i]
-    sample.pred_boxes = prediction.boxes[i]
-    sample.pred_local_vox = prediction.local_vox[i]
-    sample.pred_world_mm = prediction.world_mm[i]
-    if prediction.deviation_mm is not None:
-        sample.pred_deviation_mm = prediction.deviation_mm[i]
-    if prediction.mask_logits is not None:
-        x, y, z = sample.image_shape
-        sample.pred_masks = prediction.mask_logits[i, :, :x, :y, :z] > 0
-    return sample

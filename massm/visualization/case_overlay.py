@@ -22,8 +22,11 @@ def draw_case(case: CasePrediction, path: Path) -> None:
     """Three orthogonal slices through the middle of each detected anatomy.
 
     Lines are the reference mask's outline, dots the predicted particles within half a slice. One
-    row per anatomy; the picture is shown as the patient stands (superior up, anterior up).
+    row per anatomy; the picture is shown as the patient stands (superior up, anterior up). Nothing
+    is drawn of a case without local particles.
     """
+    if case.local_mm is None:
+        return
     volume, grid = read_volume(case.image)
     grey = MODALITIES[case.modality].shown
     shown = [k for k, score in enumerate(case.scores) if score >= case.threshold]

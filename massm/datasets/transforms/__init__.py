@@ -9,6 +9,7 @@ from massm.datasets.transforms.random_intensity import RandomIntensity
 from massm.datasets.transforms.random_mr_intensity import RandomMRIntensity
 from massm.datasets.transforms.random_removal import RandomRemoval
 from massm.datasets.transforms.random_warp import RandomWarp
+from massm.datasets.transforms.shape_model_warp import ShapeModelWarp
 
 __all__ = [
     'LoadMasks',
@@ -21,4 +22,5 @@ __all__ = [
     'RandomMRIntensity',
     'RandomRemoval',
     'RandomWarp',
+    'ShapeModelWarp',
 ]

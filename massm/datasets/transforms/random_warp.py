@@ -62,6 +62,21 @@ class Warp:
         return moved
 
 
+def warp_sample(results: dict[str, Any], warp: Warp) -> dict[str, Any]:
+    """Shows the volume, and masks where there are any, through ``warp`` and moves the particles
+    with it."""
+    volume = torch.as_tensor(results['volume'])
+    source = warp.backward_grid()[None]
+    results['volume'] = sample_volume(volume[None, None], source)[0, 0].numpy()
+    if 'masks' in results:
+        masks = torch.as_tensor(results['masks'], dtype=torch.float32)
+        inside = sample_volume(masks[None], source, padding_mode='zeros')[0] > 0.5
+        results['masks'] = inside.to(torch.uint8).numpy()
+    local = torch.as_tensor(results['local_vox'])
+    place_particles(results, warp.forward(local.reshape(-1, 3)).view(local.shape).numpy())
+    return results
+
+
 @TRANSFORMS.register_module()
 class RandomWarp(BaseTransform):
     """Random rotation, isotropic scale, translation and smooth bending.
@@ -103,18 +118,8 @@ class RandomWarp(BaseTransform):
         )
 
     def apply(self, results: dict[str, Any], warp: Warp) -> dict[str, Any]:
-        """Shows the volume, and masks where there are any, through ``warp`` and moves the particles
-        with it."""
-        volume = torch.as_tensor(results['volume'])
-        source = warp.backward_grid()[None]
-        results['volume'] = sample_volume(volume[None, None], source)[0, 0].numpy()
-        if 'masks' in results:
-            masks = torch.as_tensor(results['masks'], dtype=torch.float32)
-            inside = sample_volume(masks[None], source, padding_mode='zeros')[0] > 0.5
-            results['masks'] = inside.to(torch.uint8).numpy()
-        local = torch.as_tensor(results['local_vox'])
-        place_particles(results, warp.forward(local.reshape(-1, 3)).view(local.shape).numpy())
-        return results
+        """:func:`warp_sample`."""
+        return warp_sample(results, warp)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Draws and applies."""

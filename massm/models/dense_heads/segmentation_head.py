@@ -56,25 +56,30 @@ class SegmentationHead(BaseModule):
         return voxels_of_cells(self.logits(self.read(pyramid[0])).float(), self.stride)
 
     def loss(self, logits: Tensor, masks: Tensor, labelled: Tensor, sizes: Tensor) -> Tensor:
-        """``L_s``, unweighted: soft Dice and cross entropy, mean over the anatomies that are
-        labelled.
+        """``L_s``, unweighted: :func:`mask_loss`."""
+        return mask_loss(logits, masks, labelled, sizes)
 
-        Args:
-            masks: ``[B, K, X, Y, Z]`` in {0, 1}.
-            labelled: ``[B, K]`` bool.
-            sizes: ``[B, 3]`` voxels before padding; padding does not count.
-        """
-        # Padding: certainly no anatomy, and true. One fill instead of a product at every step.
-        logits = logits.masked_fill(~inside_sizes(logits, sizes), -NOWHERE)
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, masks, reduction='none')
-        share = logits.sigmoid()
-        overlap = (share * masks).flatten(2).sum(2)
-        # One voxel more above and below: an absent anatomy of which nothing is found has no loss.
-        voxels = masks.flatten(2).sum(2)
-        dice = (2 * overlap + 1) / (share.flatten(2).sum(2) + voxels + 1)
-        surprise = cross_entropy.flatten(2).sum(2) / (voxels + LEAST_SHARE * sizes.prod(1)[:, None])
-        loss = 1 - dice + CROSS_ENTROPY * surprise
-        return masked_mean(loss.unsqueeze(-1), labelled)
+
+def mask_loss(logits: Tensor, masks: Tensor, labelled: Tensor, sizes: Tensor) -> Tensor:
+    """Soft Dice and cross entropy, mean over the anatomies that are labelled.
+
+    Args:
+        logits: ``[B, K, X, Y, Z]``.
+        masks: ``[B, K, X, Y, Z]`` in {0, 1}.
+        labelled: ``[B, K]`` bool.
+        sizes: ``[B, 3]`` voxels before padding; padding does not count.
+    """
+    # Padding: certainly no anatomy, and true. One fill instead of a product at every step.
+    logits = logits.masked_fill(~inside_sizes(logits, sizes), -NOWHERE)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, masks, reduction='none')
+    share = logits.sigmoid()
+    overlap = (share * masks).flatten(2).sum(2)
+    # One voxel more above and below: an absent anatomy of which nothing is found has no loss.
+    voxels = masks.flatten(2).sum(2)
+    dice = (2 * overlap + 1) / (share.flatten(2).sum(2) + voxels + 1)
+    surprise = cross_entropy.flatten(2).sum(2) / (voxels + LEAST_SHARE * sizes.prod(1)[:, None])
+    loss = 1 - dice + CROSS_ENTROPY * surprise
+    return masked_mean(loss.unsqueeze(-1), labelled)
 
 
 def voxels_of_cells(cells: Tensor, stride: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""Several methods on one cohort: the same patients, the same time, one table."""

@@ -1,0 +1,75 @@
+"""All methods one after the other; what is done is not done again."""
+
+import json
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from massm.comparison.job import BUSY, FAILURE, LOG, RUN, Job, read_json, work
+from massm.errors import ConfigError
+from massm.io.atomic import write_text
+
+SETTINGS = 'settings.json'
+
+
+def keep_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Writes what all runs of the folder share.
+
+    Raises:
+        ConfigError: the folder holds runs of other settings.
+    """
+    path = out / SETTINGS
+    earlier = read_json(path)
+    if earlier is None:
+        if out.is_dir() and any(out.iterdir()):
+            raise ConfigError(
+                f'{out}: is there and holds no comparison; choose another --out, so that nothing '
+                'of yours is replaced'
+            )
+        write_text(path, json.dumps(settings, indent=1) + '\n')
+        return
+    settings = json.loads(json.dumps(settings))
+    other = [key for key in settings if settings[key] != earlier.get(key)]
+    if other:
+        raise ConfigError(
+            f'{out}: holds runs of another {other[0]} ({_short(earlier.get(other[0]))}, now '
+            f'{_short(settings[other[0]])}); choose another --out, or remove this one'
+        )
+
+
+def run_jobs(jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Runs each job that is not done, and yields it with its outcome: ``status`` (``done`` or
+    ``failed``), a ``sentence`` where it failed, else times and memory."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['massm.comparison.job'])
+    for job in jobs:
+        if read_json(job.folder / RUN) is None:
+            process = context.Process(target=work, args=(job,))
+            process.start()
+            process.join()
+            yield job, _outcome(job, process.exitcode)
+        else:
+            yield job, _outcome(job, 0)
+
+
+def _outcome(job: Job, code: int | None) -> dict[str, Any]:
+    done = read_json(job.folder / RUN)
+    if done is not None:
+        return {'status': 'done', **done}
+    failure = job.folder / FAILURE
+    if code == BUSY:
+        sentence = 'another process is at it; wait for it or end it, and run again'
+    elif failure.is_file():
+        sentence = failure.read_text(encoding='utf-8').strip()
+    elif code == -signal.SIGKILL:
+        sentence = 'the process was killed; is there enough memory?'
+    else:
+        sentence = f'the process ended with code {code}; see {job.folder / LOG}'
+    return {'status': 'failed', 'sentence': sentence}
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f'{text[:57]}...'

@@ -1,0 +1,129 @@
+"""Training for a given time, whatever the network and the machine."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.dist import broadcast, get_world_size
+from mmengine.model import BaseModel
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from massm.errors import ConfigError
+from massm.registry import LOOPS
+
+
+@LOOPS.register_module()
+class BudgetedTrainLoop(EpochBasedTrainLoop):
+    """Trains for ``budget_s`` seconds of wall time.
+
+    An epoch is a share of the budget and no pass over the cohort, so that all that a config counts
+    in epochs (learning rate, loss weights, phases, validation) fits the budget by itself. The
+    budget holds everything that training does, what hooks do before the first step too; only
+    validation does not count. Where a run is resumed, it goes on with what was left at the
+    checkpoint.
+
+    Args:
+        runner, dataloader, max_epochs, val_begin, val_interval: as mmengine has them.
+        budget_s: seconds.
+
+    Raises:
+        ConfigError: the budget is not positive.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Any,
+        max_epochs: int,
+        budget_s: float,
+        val_begin: int = 1,
+        val_interval: int = 1,
+    ) -> None:
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval)
+        if not budget_s > 0:
+            raise ConfigError(f'train_cfg.budget_s must be seconds above 0, got {budget_s}')
+        self.budget_s = float(budget_s)
+        self.spent_s = self.preparation_s = 0.0
+        self.passes = 0
+        self._batches: Iterator[Any] | None = None
+        self._last = 0.0
+
+    def run(self) -> BaseModel:
+        """Launches training."""
+        self._restore()
+        self._last = time.monotonic()
+        self.runner.call_hook('before_train')
+        self._tick()
+        self.preparation_s = self.spent_s if self._epoch == 0 else self.preparation_s
+        if self.spent_s >= self.budget_s:
+            self.runner.logger.warning(
+                f'BudgetedTrainLoop: {self.spent_s:.0f} s were spent of {self.budget_s:.0f} before '
+                'a step; give a larger budget'
+            )
+        while self._epoch < self._max_epochs:
+            self.run_epoch()
+            if self._validates():
+                self.runner.val_loop.run()
+                self._last = time.monotonic()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Trains until this epoch's share of the budget is spent."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        idx = 0
+        self._tick()
+        while self.spent_s < self.deadline(self._epoch):
+            self.run_iter(idx, self._next_batch())
+            idx += 1
+            self._tick()
+        self._store()
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def deadline(self, epoch: int) -> float:
+        """Seconds spent when ``epoch`` (from 0) ends."""
+        left = max(self.budget_s - self.preparation_s, 0.0)
+        return self.preparation_s + left * (epoch + 1) / self._max_epochs
+
+    def _validates(self) -> bool:
+        due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
+        return self.runner.val_loop is not None and self._epoch >= self.val_begin and due
+
+    def _next_batch(self) -> Any:
+        # The sampler's epoch, of which order and augmentation follow, is the pass; mmengine's hook
+        # has set it to the loop's.
+        sampler = self.dataloader.sampler
+        if self._batches is None:
+            sampler.set_epoch(self.passes)
+            self._batches = iter(self.dataloader)
+        sampler.set_epoch(self.passes)
+        batch = next(self._batches, None)
+        if batch is None:
+            self.passes += 1
+            self._batches = None
+            return self._next_batch()
+        return batch
+
+    def _tick(self) -> None:
+        """Adds the time since the last call; that of the first process, so that all stop alike."""
+        now = time.monotonic()
+        passed = torch.tensor(now - self._last, dtype=torch.float64)
+        if get_world_size() > 1:
+            passed = passed.to(next(self.runner.model.parameters()).device)
+            broadcast(passed, src=0)
+        self.spent_s += float(passed)
+        self._last = now
+
+    def _store(self) -> None:
+        """Into what the checkpoint keeps."""
+        for name in ('spent_s', 'preparation_s', 'passes'):
+            self.runner.message_hub.update_info(f'budget_{name}', getattr(self, name))
+
+    def _restore(self) -> None:
+        if self._epoch:
+            for name in ('spent_s', 'preparation_s', 'passes'):
+                stored = self.runner.message_hub.get_info(f'budget_{name}')
+                setattr(self, name, getattr(self, name) if stored is None else stored)

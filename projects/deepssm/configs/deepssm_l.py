@@ -1,0 +1,3 @@
+# DeepSSM.l: the whole image to local particles.
+_base_ = ['./deepssm_base.py']
+model = dict(view='whole', frame='local', canvas=(96, 80, 80))

@@ -1,0 +1,105 @@
+"""Generated patients on disk: a dataset like any other."""
+
+import json
+
+import numpy as np
+import pytest
+
+from massm.cli import run_command
+from massm.cohort.manifest import load_manifest
+from massm.datasets.check import problem
+from massm.datasets.shape_dataset import ShapeDataset
+from massm.io.meshes import read_mesh
+from massm.io.nifti import read_mask, read_volume
+from massm.io.particles import read_particles
+from massm.shape.metrics import dice
+from massm.shape.surface import surface_distance, voxelise
+from tests.conftest import TINY_PARTICLES, TINY_SPACING
+
+NAMES = ['heart_ventricle_left', 'lung_upper_lobe_right', 'spleen']
+
+
+@pytest.fixture(scope='module')
+def augmented(tiny_dataset, tmp_path_factory):
+    out = tmp_path_factory.mktemp('augmented') / 'dataset'
+    words = [str(tiny_dataset), '--out', str(out), '--count', '3', '--anatomies', *NAMES]
+    assert run_command('augment', words) == 0
+    return out
+
+
+def test_generated_patients_join_the_training_split_and_can_be_used(augmented, tiny_dataset):
+    before, after = load_manifest(tiny_dataset), load_manifest(augmented)
+    new = [s for s in after.subjects if s.id.startswith('generated_')]
+    assert len(new) == 3 and {s.split for s in new} == {'train'}
+    assert [s for s in after.subjects if s not in new] == list(before.subjects)
+    dataset = ShapeDataset(
+        str(augmented), 'train', NAMES, TINY_PARTICLES, TINY_SPACING, pipeline=[]
+    )
+    assert len(dataset) == len(before.of_split('train')) + 3
+    assert all(problem(dataset.get_data_info(n)) is None for n in range(len(dataset)))
+    assert (
+        dataset.metainfo['shape_model']
+        == (
+            ShapeDataset(
+                str(tiny_dataset), 'train', NAMES, TINY_PARTICLES, TINY_SPACING, pipeline=[]
+            )
+        ).metainfo['shape_model']
+    )
+    assert not list(augmented.parent.glob('.partial-*'))
+
+
+def test_particles_lie_on_the_surface_and_the_surface_on_the_mask(augmented):
+    manifest = load_manifest(augmented)
+    measured = 0
+    for subject in (s for s in manifest.subjects if s.id.startswith('generated_')):
+        for name in NAMES:
+            entry = subject.anatomies[name]
+            if not entry.has_particles:
+                continue
+            mesh = read_mesh(manifest.path(entry.mesh))
+            local = read_particles(manifest.path(entry.local))
+            world = read_particles(manifest.path(entry.world))
+            mask, grid = read_mask(manifest.path(entry.mask))
+            assert surface_distance(local, mesh).mean() < 0.15 * TINY_SPACING
+            assert dice(voxelise(mesh, grid), mask) > 0.75
+            motion = np.array(entry.patient_to_world)
+            assert np.allclose(local @ motion[:3, :3].T + motion[:3, 3], world, atol=1e-3)
+            measured += 1
+    assert measured >= 3
+
+
+def test_new_shapes_are_new_and_a_seed_gives_them_again(augmented, tiny_dataset, tmp_path):
+    again = tmp_path / 'again'
+    words = [str(tiny_dataset), '--out', str(again), '--count', '1', '--anatomies', *NAMES]
+    assert run_command('augment', words) == 0
+    name = 'images/generated_0001.nii'
+    assert (augmented / name).read_bytes() == (again / name).read_bytes()
+    volume, _ = read_volume(augmented / name)
+    others = [read_volume(p)[0] for p in sorted((tiny_dataset / 'images').glob('*.nii'))]
+    assert not any(o.shape == volume.shape and np.array_equal(o, volume) for o in others)
+
+
+@pytest.mark.parametrize('where', ['itself', 'inside', 'used', 'twice'])
+def test_nothing_is_replaced(augmented, tiny_dataset, tmp_path, capsys, where):
+    source, out = tiny_dataset, tmp_path / 'new'
+    if where == 'itself':
+        out = tiny_dataset
+    elif where == 'inside':
+        out = tiny_dataset / 'augmented'
+    elif where == 'used':
+        out.mkdir()
+        (out / 'notes.txt').write_text('x')
+    else:
+        source = augmented
+    before = json.loads((source / 'dataset.json').read_text())
+    assert run_command('augment', [str(source), '--out', str(out), '--count', '1']) == 1
+    assert capsys.readouterr().err.startswith('error: ')
+    assert json.loads((source / 'dataset.json').read_text()) == before
+    assert not (tiny_dataset / 'augmented').exists()
+
+
+@pytest.mark.parametrize('wrong', [['--count', '0'], ['--count', '2', '--spread', '-1']])
+def test_numbers_that_cannot_be_are_one_sentence(tiny_dataset, tmp_path, capsys, wrong):
+    words = [str(tiny_dataset), '--out', str(tmp_path / 'new'), *wrong]
+    assert run_command('augment', words) == 1
+    assert 'must be' in capsys.readouterr().err and not (tmp_path / 'new').exists()

@@ -1,0 +1,129 @@
+"""A loop under a clock of its own: the steps cost what the test says."""
+
+import pytest
+
+from massm.engine import budgeted_train_loop
+from massm.engine.budgeted_train_loop import BudgetedTrainLoop
+from massm.errors import ConfigError
+
+
+class Sampler:
+    def __init__(self):
+        self.epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+
+class Loader:
+    """Three batches a pass, named by the pass."""
+
+    def __init__(self):
+        self.sampler, self.dataset = Sampler(), type('Data', (), {'metainfo': {}})()
+
+    def __len__(self):
+        return 3
+
+    def __iter__(self):
+        return iter([(self.sampler.epoch, i) for i in range(3)])
+
+
+class Runner:
+    """Each step, hook before training and validation takes its seconds."""
+
+    def __init__(self, step=2.0, before=0.0, validation=0.0):
+        self.now, self.step, self.before, self.events = 0.0, step, before, []
+        self.visualizer, self.model = type('V', (), {})(), self
+        self.logger = type('L', (), {'warning': lambda _, text: self.events.append(text)})()
+        self.kept = {}
+        self.message_hub = type(
+            'Hub',
+            (),
+            {
+                'update_info': lambda _, key, value: self.kept.update({key: value}),
+                'get_info': lambda _, key: self.kept.get(key),
+            },
+        )()
+        self.optim_wrapper = None
+        self.val_loop = type('Val', (), {'run': lambda _: self.validate(validation)})()
+        self.batches, self.validated = [], 0
+
+    def validate(self, seconds):
+        self.now += seconds
+        self.validated += 1
+
+    def call_hook(self, name, **_):
+        self.events.append(name)
+        if name == 'before_train':
+            self.now += self.before
+
+    def train(self):
+        pass
+
+    def train_step(self, batch, optim_wrapper):
+        self.now += self.step
+        self.batches.append(batch)
+
+
+@pytest.fixture
+def make(monkeypatch):
+    def build(runner, **settings):
+        monkeypatch.setattr(budgeted_train_loop.time, 'monotonic', lambda: runner.now)
+        return BudgetedTrainLoop(runner, Loader(), **settings)
+
+    return build
+
+
+def test_epochs_are_shares_of_the_budget_and_passes_go_on_through_them(make):
+    runner = Runner(step=2.0)
+    make(runner, max_epochs=5, budget_s=20.0, val_interval=5).run()
+    assert len(runner.batches) == 10 and runner.events.count('after_train_epoch') == 5
+    assert runner.batches[:7] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)]
+    assert runner.validated == 1 and runner.events[-1] == 'after_train'
+
+
+def test_preparation_counts_and_validation_does_not(make):
+    runner = Runner(step=1.0, before=4.0, validation=100.0)
+    loop = make(runner, max_epochs=4, budget_s=10.0, val_interval=2)
+    loop.run()
+    assert loop.preparation_s == 4.0 and len(runner.batches) == 6
+    assert runner.validated == 2 and loop.spent_s == 10.0
+
+
+def test_steps_longer_than_an_epoch_leave_epochs_out_and_not_the_schedule(make):
+    runner = Runner(step=7.0)
+    make(runner, max_epochs=10, budget_s=20.0, val_interval=3).run()
+    assert len(runner.batches) == 3 and runner.events.count('after_train_epoch') == 10
+    assert runner.validated == 4
+
+
+def test_a_preparation_that_takes_it_all_is_told(make):
+    runner = Runner(before=30.0)
+    make(runner, max_epochs=2, budget_s=20.0).run()
+    assert not runner.batches
+    assert any('30 s were spent of 20 before a step' in event for event in runner.events)
+
+
+def test_a_resumed_run_has_what_was_left(make):
+    whole = Runner(step=1.0, before=2.0)
+    make(whole, max_epochs=4, budget_s=10.0).run()
+    first = Runner(step=1.0, before=2.0)
+    loop = make(first, max_epochs=4, budget_s=10.0)
+    loop._last = 0.0
+    first.call_hook('before_train')
+    loop._tick()
+    loop.preparation_s = loop.spent_s
+    loop.run_epoch()
+    loop.run_epoch()
+    second = Runner(step=1.0)
+    second.kept = dict(first.kept)
+    rest = make(second, max_epochs=4, budget_s=10.0)
+    rest._epoch = 2
+    rest.run()
+    assert len(first.batches) + len(second.batches) == len(whole.batches) == 8
+    assert rest.preparation_s == 2.0
+
+
+def test_no_budget_is_one_sentence(make):
+    with pytest.raises(ConfigError, match='budget_s must be seconds above 0'):
+        make(Runner(), max_epochs=2, budget_s=0.0)

@@ -1,0 +1,190 @@
+"""DeepSSM's parts by laws, and the whole model on the tiny cohort."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from massm.apis.config import load_config
+from massm.errors import ConfigError
+from massm.ops import sample_volume
+from massm.registry import DATASETS, MODELS
+from massm.shape.pdm import PointDistributionModel
+from massm.structures import RigidTransform
+from projects.deepssm.canvas import aligned, canvas_points, seen, whole, whole_cell_mm
+from projects.deepssm.hooks import DeepSSMPreparationHook, DeepSSMStageHook, plain_samples
+from projects.deepssm.image_encoder import ImageEncoder, encoded_size, smallest_size
+from projects.deepssm.shape_decoders import ParticleAutoencoder, PCADecoder
+from tests.conftest import ROOT, TINY_PARTICLES, TINY_SPACING
+
+NAMES = ['heart_ventricle_left', 'spleen']
+
+
+@pytest.fixture
+def shapes(rng):
+    flat = rng.normal(size=(12, 3)) @ rng.normal(size=(3, 30)) * 5 + rng.normal(size=30) * 20
+    return PointDistributionModel.fit(flat.reshape(12, 10, 3)), flat.reshape(12, 10, 3)
+
+
+def test_the_encoder_takes_the_size_it_was_made_for_and_says_what_is_too_small():
+    size = (smallest_size(), 62, 70)
+    encoder = ImageEncoder(2, size, 7)
+    assert encoder(torch.randn(2, 2, *size)).shape == (2, 7)
+    # 60 voxels: 56/2 = 28, 20/2 = 10, 2/2 = 1.
+    assert smallest_size() == 60 and encoded_size(96) == 5
+    with pytest.raises(ConfigError, match='at least 60 voxels'):
+        ImageEncoder(1, (59, 64, 64), 4)
+
+
+def test_the_decoder_begins_as_the_principal_components(shapes):
+    model, known = shapes
+    decoder = PCADecoder(6, 10)
+    kept = decoder.fit(model)
+    assert 1 <= kept <= 3 and decoder.is_kept.sum() == kept
+    nothing = torch.zeros(1, 6)
+    assert np.allclose(decoder(nothing)[0].detach(), model.mean, atol=1e-4)
+    scores = decoder.scores(torch.as_tensor(known, dtype=torch.float32))
+    own = model.truncate(kept)
+    assert np.allclose(scores[:, :kept], own.coefficients(known), atol=1e-3)
+    assert not scores[:, kept:].any()
+    assert np.allclose(decoder(scores).detach(), own.project(known), atol=1e-2)
+
+
+def test_the_autoencoder_counts_from_the_mean_in_units_of_the_spread(shapes):
+    model, known = shapes
+    auto = ParticleAutoencoder(5, 10, hidden=(16, 8))
+    assert auto.fit(model) == 5
+    assert auto.size == pytest.approx((known - known.mean(0)).std(ddof=0), rel=0.1)
+    moved = auto(auto.scores(torch.as_tensor(known, dtype=torch.float32)))
+    assert moved.shape == (12, 10, 3)
+    assert (moved - torch.as_tensor(model.mean)).abs().max() < 100 * auto.size
+
+
+def test_a_whole_canvas_shows_the_scan_about_its_middle_and_inverts():
+    volume = torch.arange(6.0 * 5 * 4).view(1, 1, 6, 5, 4)
+    place = whole(torch.tensor([[6, 5, 4]]), 3.0)
+    image = seen(volume, place, canvas_points((6, 5, 4), torch.tensor(3.0), place.middle))
+    assert torch.allclose(image, volume, atol=1e-3)
+    points = torch.rand(1, 7, 3) * 5
+    assert torch.allclose(place.to_voxel(place.to_canvas(points)), points, atol=1e-4)
+    sizes = np.array([[10, 40, 20], [30, 20, 10]])
+    assert whole_cell_mm(sizes, (60, 60, 60), 3.0) == pytest.approx(2.0)
+
+
+def test_an_aligned_canvas_shows_a_turned_patient_as_the_unturned_one(rng):
+    """Turning and moving the patient changes nothing of what the network sees, nor of where its
+    particles come out in the image."""
+    from scipy.spatial.transform import Rotation
+
+    world = rng.normal(size=(9, 3)) * 4
+    turn = Rotation.from_euler('xyz', [30, -20, 50], degrees=True).as_matrix()
+    motion = RigidTransform.from_parts(turn, np.array([30.0, 28, 33]))
+    middle = torch.tensor([1.0, 2.0, -1.0])
+    local_vox = torch.as_tensor(motion.apply(world) / 2, dtype=torch.float32)[None]
+    place = aligned(local_vox, torch.as_tensor(world, dtype=torch.float32)[None], middle, 2.0)
+    back = place.to_voxel(torch.as_tensor(world, dtype=torch.float32)[None])
+    assert torch.allclose(back, local_vox, atol=1e-3)
+
+    grid = torch.stack(torch.meshgrid(*[torch.arange(32.0)] * 3, indexing='ij'), -1)
+    turned = motion.inverse().apply(2 * grid.numpy().reshape(-1, 3)).reshape(32, 32, 32, 3)
+    pattern = torch.as_tensor(np.sin(turned / 6).sum(-1), dtype=torch.float32)[None, None]
+    points = canvas_points((8, 8, 8), torch.tensor(1.5), middle)
+    expected = np.sin(points.numpy() / 6).sum(-1)
+    assert np.allclose(seen(pattern, place, points)[0, 0], expected, atol=0.05)
+    assert sample_volume(pattern, local_vox[:, :, None, None]).shape[-3] == 9
+
+
+@pytest.fixture(scope='module')
+def build(tiny_dataset):
+    """``build(config, decoder)``: config, model and dataset of the tiny cohort."""
+    init_default_scope('massm')
+    made = {}
+
+    def make(name):
+        options = {
+            'data_root': str(tiny_dataset),
+            'anatomies': NAMES,
+            'spacing': TINY_SPACING,
+            'num_particles': TINY_PARTICLES,
+            'model.canvas': [60, 60, 60],
+        }
+        config = load_config(ROOT / f'projects/deepssm/configs/{name}.py', options)
+        if 'dataset' not in made:
+            made['dataset'] = DATASETS.build(config.train_dataloader.dataset)
+        torch.manual_seed(0)
+        model = MODELS.build(copy.deepcopy(config.model))
+        model.init_weights()
+        return config, model, made['dataset']
+
+    return make
+
+
+class Runner:
+    """What the hooks use of a runner."""
+
+    def __init__(self, model, dataset):
+        from mmengine.logging import MMLogger
+
+        self.model, self.epoch = model, 0
+        self.logger = MMLogger.get_instance('deepssm-test')
+        self.train_dataloader = type('Loader', (), {'dataset': dataset})
+
+
+@pytest.mark.parametrize('name', ['deepssm_l', 'deepssm_full_w', 'deepssm_w', 'tl_deepssm_w'])
+def test_every_variant_learns_in_every_stage_and_predicts_what_it_should(build, name):
+    _, model, dataset = build(name)
+    runner = Runner(model, dataset)
+    DeepSSMPreparationHook().before_train(runner)
+    assert bool(model.is_prepared)
+    items = [dataset[0], dataset[1]]
+    batch = {key: [item[key] for item in items] for key in items[0]}
+    data = model.data_preprocessor(batch, True)
+    hook = DeepSSMStageHook([0, 1, 2][: len(model.stages)])
+    for epoch, stage in enumerate(model.stages):
+        runner.epoch = epoch
+        hook.before_train_epoch(runner)
+        assert model.stage == stage
+        losses = model(**data, mode='loss')
+        loss = losses[f'loss_{stage}']
+        assert torch.isfinite(loss) and loss > 0
+        model.zero_grad()
+        loss.backward()
+        taught = any(p.grad is not None for p in model.decoders.parameters())
+        assert taught == (stage not in ('scores', 'latent'))
+    model.eval()
+    with torch.no_grad():
+        found = model(**data, mode='predict')
+    assert ('pred_local_vox' in found[0]) == (name != 'deepssm_full_w')
+    assert found[0].pred_world_mm.shape == (len(NAMES), TINY_PARTICLES, 3)
+
+
+def test_scores_of_zero_give_the_mean_shape_where_it_lies(build):
+    """DeepSSM.l of an encoder that says nothing: the mean of the training patients' particles,
+    counted from the middle of the volume."""
+    _, model, dataset = build('deepssm_l')
+    DeepSSMPreparationHook().before_train(Runner(model, dataset))
+    for encoder in model.encoders:
+        encoder.layers[-1].weight.data.zero_()
+        encoder.layers[-1].bias.data.zero_()
+    samples = list(plain_samples(dataset))
+    k = 1
+    middles = [(torch.tensor(s.image_shape) - 1) / 2 for s in samples]
+    own = [s.local_vox[k] - m for s, m in zip(samples, middles, strict=True) if s.has_shape[k]]
+    item = dataset[0]
+    data = model.data_preprocessor({key: [item[key]] for key in item}, False)
+    with torch.no_grad():
+        found = model.eval()(**data, mode='predict')[0]
+    expected = torch.stack(own).mean(0) + (torch.tensor(found.image_shape) - 1) / 2
+    assert torch.allclose(found.pred_local_vox[k], expected, atol=1e-3)
+
+
+def test_settings_that_do_not_go_together_are_one_sentence(build):
+    config, _, _ = build('deepssm_w')
+    config.model.frame = 'local'
+    with pytest.raises(ConfigError, match='an aligned view has no local frame'):
+        MODELS.build(config.model)
+    _, model, dataset = build('deepssm_w')
+    with pytest.raises(ConfigError, match='begins must give an epoch for each'):
+        DeepSSMStageHook([0, 1, 2]).before_train_epoch(Runner(model, dataset))

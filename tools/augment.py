@@ -1,0 +1,6 @@
+"""See massm/commands/augment.py, or run with --help."""
+
+from massm.cli import tool
+
+if __name__ == '__main__':
+    tool('augment')
