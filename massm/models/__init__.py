@@ -15,6 +15,7 @@ from massm.models.roi_heads.roi_pool_extractor import MultiLevelROIPool3D
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.models.shape_vae.cvae import ShapeCVAE
 from massm.models.world_heads.cvae_world_head import CVAEWorldHead
+from massm.models.world_heads.posterior_world_head import PosteriorWorldHead
 from massm.models.world_heads.procrustes_world_head import ProcrustesWorldHead
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     'LocalPDMHead',
     'MultiLevelROIPool3D',
     'ParticleRefineHead',
+    'PosteriorWorldHead',
     'ProcrustesWorldHead',
     'ResNet3D',
     'SegmentationHead',

@@ -114,7 +114,7 @@ class MASSM(ShapeNetwork):
     def read_templates(self, root: Path) -> list[ShapeTemplate]:
         """Takes the templates and shape models of the dataset ``root``."""
         templates = super().read_templates(root)
-        for head in (self.dense_head, self.local_head):
+        for head in (self.dense_head, self.local_head, self.world_head):
             if hasattr(head, 'read_templates'):
                 head.read_templates(templates, self.spacing)
         return templates
