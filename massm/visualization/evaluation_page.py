@@ -11,7 +11,7 @@ from massm.evaluation.summary import with_mean
 from massm.io.atomic import write_text
 from massm.visualization.colors import anatomy_colors
 from massm.visualization.page import embedded_png, html_page, html_table
-from massm.visualization.scene import Surface, html_scene, label
+from massm.visualization.scene import Measure, Surface, html_scene, label
 
 FIGURES = {
     'rmse': 'Error of local and world particles',
@@ -47,15 +47,11 @@ def write_evaluation_page(
 
 
 def _scene(surfaces: Sequence[CaseSurface], colors: dict[str, np.ndarray], number: int) -> str:
-    shown = [Surface(s.anatomy, s.mesh, colors[s.anatomy], s.distance_mm) for s in surfaces]
-    return html_scene(
-        shown,
-        'distance to the reference',
-        signed=False,
-        name=f'scene{number}',
-        by_values=True,
-        with_library=number == 0,
-    )
+    shown = [Surface(s.anatomy, s.mesh, colors[s.anatomy]) for s in surfaces]
+    distances = [s.distance_mm for s in surfaces]
+    measure = Measure('distance to the reference', distances, signed=False)
+    name = f'scene{number}'
+    return html_scene(shown, [measure], name, shown=0, with_library=number == 0)
 
 
 def _table(metrics: dict[str, dict], columns: dict[str, str]) -> str:

@@ -11,13 +11,19 @@ from massm.structures import AnatomyStatus
 from massm.visualization.colors import anatomy_colors
 from massm.visualization.grey_values import grey_range
 from massm.visualization.page import embedded_png, html_page, html_table
-from massm.visualization.scene import Surface, html_scene, label, swatch
+from massm.visualization.scene import Measure, Surface, html_scene, label, swatch
 from massm.visualization.slices import draw_slices
 
 COLUMNS = (
     'anatomy', 'status', 'score', 'volume ml', 'percentile', 'surface cm²', 'axes mm',
     'Mahalanobis', 'modes 1, 2, 3 (SD)', 'remark',
 )  # fmt: skip
+
+# What surfaces may be coloured by: meaning, field of a ShapeResult, whether it is signed.
+MEASURES = (
+    ('distance from the mean shape', 'deviation_mm', True),
+    ('uncertainty of the surface', 'uncertainty_mm', False),
+)
 
 
 def write_report(path: Path, name: str, result) -> None:
@@ -53,8 +59,13 @@ def _warnings(result) -> str:
 
 
 def _view(found: list, colors: np.ndarray) -> str:
-    surfaces = [Surface(s.anatomy, s.mesh, colors[i], s.deviation_mm) for i, s in found]
-    return '<h2>Surfaces</h2>' + html_scene(surfaces, 'distance from the mean shape', signed=True)
+    surfaces = [Surface(s.anatomy, s.mesh, colors[i]) for i, s in found]
+    measures = [
+        Measure(meaning, [getattr(s, field) for _, s in found], signed)
+        for meaning, field, signed in MEASURES
+        if all(getattr(s, field) is not None for _, s in found)
+    ]
+    return '<h2>Surfaces</h2>' + html_scene(surfaces, measures)
 
 
 def _slices(result, found: list, colors: np.ndarray) -> str:

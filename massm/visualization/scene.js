@@ -32,17 +32,25 @@ const start = (view) => {
       Plotly.restyle(scene, { visible: box.checked }, [Number(box.dataset.trace)]));
   });
 
-  const paint = (byValues) => {
+  const paint = (measure) => {
     const all = scene.data.map((_, i) => i);
     Plotly.restyle(scene, {
-      intensity: data.values.map((values) => (byValues ? values : null)),
+      intensity: all.map((i) => (measure ? measure.values[i] : null)),
       color: data.colors,
-      showscale: all.map((i) => byValues && i === 0),
+      showscale: all.map((i) => Boolean(measure) && i === 0),
+      ...(measure && {
+        colorscale: measure.scale,
+        reversescale: measure.reversed,
+        cmin: measure.range[0],
+        cmax: measure.range[1],
+        'colorbar.title.text': measure.title,
+      }),
     }, all);
   };
   view.querySelectorAll('input[type=radio]').forEach((choice) => {
-    choice.addEventListener('change', () => paint(choice.value === 'values'));
-    if (choice.checked && choice.value === 'values') paint(true);
+    const measure = choice.value === 'anatomy' ? null : data.measures[Number(choice.value)];
+    choice.addEventListener('change', () => paint(measure));
+    if (choice.checked && measure) paint(measure);
   });
 
   scene.tabIndex = 0;

@@ -20,43 +20,67 @@ AXIS = {'showbackground': False, 'showticklabels': False, 'showgrid': False, 'ze
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """``mesh`` in patient mm, its ``color`` ``[3]`` in [0, 1] and, where known, ``values`` ``[V]``,
-    mm."""
+    """``mesh`` in patient mm and its ``color`` ``[3]`` in [0, 1]."""
 
     anatomy: str
     mesh: Mesh
     color: np.ndarray
-    values: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """What surfaces may be coloured by: ``values`` ``[V]`` of each, mm, and what they mean, e.g.
+    ``distance from the mean shape``; ``signed`` ones have a direction, zero in the middle of the
+    scale."""
+
+    meaning: str
+    values: Sequence[np.ndarray]
+    signed: bool
+
+    @property
+    def limit(self) -> float:
+        """Where the scale ends."""
+        known = [np.abs(values) for values in self.values]
+        # One far vertex must not wash out the rest of a map of distances.
+        ends = [float(v.max() if self.signed else np.percentile(v, 99)) for v in known]
+        return max(ends, default=1.0) or 1.0
+
+    def to_json(self) -> dict:
+        """As the page's script reads it."""
+        scale, is_reversed = SCALES[self.signed]
+        return {
+            'title': f'{self.meaning}, mm',
+            'values': [values.round(2).tolist() for values in self.values],
+            'scale': scale,
+            'reversed': is_reversed,
+            'range': [-self.limit if self.signed else 0, self.limit],
+        }
 
 
 def html_scene(
     surfaces: Sequence[Surface],
-    meaning: str,
-    signed: bool,
+    measures: Sequence[Measure],
     name: str = 'scene',
-    by_values: bool = False,
+    shown: int | None = None,
     with_library: bool = True,
 ) -> str:
     """A view of ``surfaces`` with its controls, as HTML.
 
     Args:
-        meaning: what the values are, e.g. ``distance from the mean shape``.
-        signed: values have a direction, zero in the middle of the scale.
+        measures: that they may be coloured by.
         name: of the view, unique in its page.
-        by_values: start coloured by the values.
+        shown: which of the measures colours them at first; none: each its own colour.
         with_library: bring plotly; once a page.
 
     Raises:
         ConfigError: plotly is not installed.
     """
-    has_values = all(surface.values is not None for surface in surfaces)
-    values = [surface.values.round(2).tolist() for surface in surfaces] if has_values else []
-    data = json.dumps({'values': values, 'colors': [rgb(s.color) for s in surfaces]})
-    start = has_values and by_values
+    told = [measure.to_json() for measure in measures]
+    data = json.dumps({'colors': [rgb(s.color) for s in surfaces], 'measures': told})
     return (
         f'<div class="view" data-scene="{name}">'
-        f'{_plot(surfaces, meaning, signed, name, with_library)}<div class="controls">'
-        f'{_coloring(name, meaning, start) if has_values else ""}{_toggles(surfaces)}</div>'
+        f'{_plot(surfaces, name, with_library)}<div class="controls">'
+        f'{_coloring(name, measures, shown) if measures else ""}{_toggles(surfaces)}</div>'
         f'<script type="application/json">{data}</script></div>'
         + (f'<script>{SCRIPT.read_text(encoding="utf-8")}</script>' if with_library else '')
     )
@@ -86,30 +110,22 @@ def _toggles(surfaces: Sequence[Surface]) -> str:
     return f'<fieldset><legend>Show</legend>{boxes}</fieldset>'
 
 
-def _coloring(name: str, meaning: str, by_values: bool) -> str:
+def _coloring(name: str, measures: Sequence[Measure], shown: int | None) -> str:
+    words = [('anatomy', 'by anatomy'), *((str(i), m.meaning) for i, m in enumerate(measures))]
+    first = 'anatomy' if shown is None else str(shown)
     choices = ''.join(
         f'<label><input type="radio" name="coloring-{name}" value="{value}"'
-        f'{" checked" if chosen else ""}>{words}</label>'
-        for value, words, chosen in (
-            ('anatomy', 'by anatomy', not by_values),
-            ('values', html.escape(meaning), by_values),
-        )
+        f'{" checked" if value == first else ""}>{html.escape(meaning)}</label>'
+        for value, meaning in words
     )
     return f'<fieldset><legend>Colours</legend>{choices}</fieldset>'
 
 
-def _plot(
-    surfaces: Sequence[Surface], meaning: str, signed: bool, name: str, with_library: bool
-) -> str:
+def _plot(surfaces: Sequence[Surface], name: str, with_library: bool) -> str:
     try:
         import plotly.graph_objects as go
     except ImportError as error:
         raise ConfigError('reports need plotly: pip install plotly') from error
-    known = [np.abs(s.values) for s in surfaces if s.values is not None]
-    # One far vertex must not wash out the rest of a map of distances.
-    ends = [float(v.max() if signed else np.percentile(v, 99)) for v in known]
-    limit = max(ends, default=1.0) or 1.0
-    scale, is_reversed = SCALES[signed]
     traces = []
     for surface in surfaces:
         x, y, z = surface.mesh.vertices.astype(np.float32).T
@@ -117,9 +133,7 @@ def _plot(
         traces.append(
             go.Mesh3d(
                 x=x, y=y, z=z, i=a, j=b, k=c, color=rgb(surface.color), name=surface.anatomy,
-                colorscale=scale, reversescale=is_reversed, showscale=False,
-                cmin=-limit if signed else 0, cmax=limit,
-                colorbar={'title': {'text': f'{meaning}, mm', 'side': 'right'}, 'thickness': 12},
+                showscale=False, colorbar={'title': {'side': 'right'}, 'thickness': 12},
                 lighting={'ambient': 0.45, 'diffuse': 0.8, 'specular': 0.15},
                 flatshading=False,
                 hovertemplate=f'{label(surface.anatomy)}<extra></extra>',

@@ -1,6 +1,7 @@
 """The network that fits shapes to the image, through the real commands' functions."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from massm.apis.test import test as run_test
 from massm.apis.train import train
 from massm.inference.inferencer import MASSMInferencer
 from massm.inference.model_directory import export_model
+from massm.visualization.report import write_report
 from tests.conftest import ROOT, TINY_PARTICLES, TINY_SPACING
 
 
@@ -82,3 +84,17 @@ def test_the_exported_model_gives_what_the_checkpoint_gives(config, work, tiny_s
     for a, b in zip(one.shapes, other.shapes, strict=True):
         assert (a.uncertainty_mm == b.uncertainty_mm).all() and (a.uncertainty_mm > 0).all()
         assert (a.local_mm == b.local_mm).all() and (a.world_mm == b.world_mm).all()
+
+
+def test_the_report_colours_surfaces_by_how_uncertain_they_are(config, work, tiny_source, tmp_path):
+    infer = MASSMInferencer(config, str(work / 'epoch_2.pth'), device='cpu', score_threshold=0.0)
+    result = infer(tiny_source / 's0000/ct.nii.gz')[0]
+    write_report(tmp_path / 'report.html', 'patient', result)
+    page = (tmp_path / 'report.html').read_text(encoding='utf-8')
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
+    measure = data['measures'][1]
+    assert measure['title'] == 'uncertainty of the surface, mm' and measure['range'][0] == 0
+    found = [shape for shape in result.shapes if shape.is_present]
+    assert len(measure['values']) == len(found) > 0
+    for values, shape in zip(measure['values'], found, strict=True):
+        assert values == pytest.approx(shape.uncertainty_mm.tolist(), abs=0.006)

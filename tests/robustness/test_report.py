@@ -28,7 +28,7 @@ window.addEventListener('load', () => setTimeout(() => {
   box.click();
   const hidden = scene.data[0].visible === false;
   const painted = Array.from(scene.data[0].intensity || []).length;
-  view.querySelector('input[value=values]').click();
+  view.querySelector('input[value="0"]').click();
   const coloured = Array.from(scene.data[0].intensity || []).length;
   view.querySelector('input[value=anatomy]').click();
   const eye = () => Object.values((scene.layout.scene.camera || {}).eye || {});
