@@ -18,6 +18,7 @@ COMMANDS = {
     'train': 'train',
     'test': 'test',
     'infer': 'infer',
+    'models': 'models',
     'export': 'export_model',
     'doctor': 'doctor',
     'stats': 'shape_stats',

@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', type=Path, nargs='?', help='weights, .pth')
     parser.add_argument('--out', type=Path, help='folder to write')
     parser.add_argument('--licence', default='unstated', help='of the model, for its card')
+    parser.add_argument(
+        '--half', action='store_true', help='weights in half precision: half as large'
+    )
     parser.add_argument('--data', default='unstated', help='what it was trained on, for its card')
     parser.add_argument(
         '--network',
@@ -54,5 +57,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError('name a config and --out, or --network MODEL FILE; see --help')
     config = load_config(args.config, args.cfg_options)
     checkpoint = args.checkpoint or find_checkpoint(Path(resolve_work_dir(config, None)))
-    export_model(config, checkpoint, args.out, args.licence, args.data, args.trust_checkpoint)
+    export_model(
+        config, checkpoint, args.out, args.licence, args.data, args.trust_checkpoint, args.half
+    )
     print(f'{args.out}: use it with: massm infer --model {args.out} ct.nii.gz --out out/')

@@ -26,6 +26,7 @@ from massm.commands.options import add_config_options, add_trust, check_device, 
 from massm.commands.progress import track
 from massm.errors import ConfigError, MassmError
 from massm.inference.earlier_results import COHORT_FILES, check_out, check_replaceable
+from massm.inference.model_search import find_model
 from massm.inference.result_formats import DEFAULT_FORMATS, FORMATS
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument('inputs', nargs='+', type=Path, help='CTs: files, DICOM folders, zips')
     parser.add_argument(
-        '--model', type=Path, required=True, help='model directory, or a checkpoint with --config'
+        '--model',
+        type=Path,
+        help='model directory or the name of one (`massm models` lists them; the only one is '
+        'taken without), or a checkpoint with --config',
     )
     parser.add_argument('--config', type=Path, help='config of a checkpoint (it is run as code)')
     parser.add_argument('--out', type=Path, required=True, help='folder to write')
@@ -153,15 +157,17 @@ def _inferencer(args: argparse.Namespace) -> 'MASSMInferencer':
     from massm.apis.config import load_config
     from massm.inference.inferencer import MASSMInferencer
 
-    if args.model.is_dir():
-        model, weights = args.model, None
-    elif args.config is None:
+    if args.config is not None:
+        if args.model is None or not args.model.is_file():
+            raise ConfigError(f'--config belongs to a checkpoint; {args.model} is no such file')
+        model, weights = load_config(args.config, args.cfg_options), str(args.model)
+    elif args.model is not None and args.model.is_file():
         raise ConfigError(
             f'{args.model}: not a model directory; export one (tools/export_model.py), or give a '
             "checkpoint's config with --config"
         )
     else:
-        model, weights = load_config(args.config, args.cfg_options), str(args.model)
+        model, weights = find_model(args.model), None
     return MASSMInferencer(
         model,
         weights,

@@ -42,6 +42,11 @@ LAYERS = frozenset(
 )
 # Weights that only training uses.
 OF_TRAINING = ('local_head.filters.without',)
+# Of half precision: tensors of more numbers than this, and not these.
+LARGE, EXACT = (
+    1024,
+    ('templates.', 'local_head.prior.', 'local_head.region_grid.', 'dense_head.prior'),
+)
 NOT_EXPORTED = ('template_root', 'pretrained', 'init_cfg')
 
 
@@ -75,6 +80,7 @@ def export_model(
     licence: str = 'unstated',
     data: str = 'unstated',
     trust_checkpoint: bool = False,
+    half: bool = False,
 ) -> None:
     """Writes a model directory.
 
@@ -83,6 +89,7 @@ def export_model(
         checkpoint: weights that training wrote; ``test/metrics.json`` beside it, which
             ``tools/test.py`` writes, goes into the card.
         licence, data: what to say of the model's licence and training data.
+        half: keep what was learnt in half precision; templates stay as they are.
 
     Raises:
         CheckpointError, DatasetError: they do not fit, or the dataset is gone.
@@ -112,7 +119,7 @@ def export_model(
         'accuracy': json.loads(metrics.read_text()) if metrics.is_file() else None,
         'population': population_of(Path(config.data_root), list(config.anatomies)),
     }
-    state = {k: v.contiguous() for k, v in model.state_dict().items() if k not in OF_TRAINING}
+    state = _stored(model, half)
     with replacing(out / 'model.safetensors') as temporary:
         save_file(state, temporary, metadata={'format': FORMAT})
     for k, name in enumerate(config.anatomies):
@@ -126,6 +133,17 @@ def export_model(
     write_text(out / 'metadata.json', json.dumps(metadata, indent=1) + '\n')
 
 
+def _stored(model: MASSM, half: bool) -> dict[str, torch.Tensor]:
+    """The network's tensors as they are kept on disk."""
+    state = {k: v.contiguous() for k, v in model.state_dict().items() if k not in OF_TRAINING}
+    if half:
+        # Learnt numbers are near one; positions of templates are not, and must be exact.
+        large = {k for k, v in state.items() if v.is_floating_point() and v.numel() > LARGE}
+        halved = {k for k in large if not k.startswith(EXACT)}
+        state = {k: v.half() if k in halved else v for k, v in state.items()}
+    return state
+
+
 def _check_replaceable(out: Path) -> None:
     """A model may replace another, and nothing else."""
     if out.is_dir() and any(out.iterdir()) and not (out / 'model.safetensors').is_file():
@@ -133,6 +151,37 @@ def _check_replaceable(out: Path) -> None:
             f'{out}: is there and no model directory; choose another --out, so that nothing of '
             'yours is replaced'
         )
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """What a model directory says of itself; its modality is told where an older one does not.
+
+    Raises:
+        CheckpointError: there is none, or it is of another version.
+        ConfigError: the modality is none.
+    """
+    try:
+        metadata = json.loads((folder / 'metadata.json').read_text(encoding='utf-8'))
+        is_ours, version = metadata['format'] == FORMAT, metadata['version']
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _not_whole(folder, error) from error
+    if not is_ours or version != VERSION:
+        remedy = (
+            'train and export the model anew' if is_ours and version < VERSION else ('update MASSM')
+        )
+        raise CheckpointError(
+            f'{folder}: is {metadata["format"]} {version}, this program reads {FORMAT} {VERSION}; '
+            f'{remedy}'
+        )
+    modality = check_modality(metadata.get('modality', DEFAULT_MODALITY), str(folder))
+    return {**metadata, 'modality': modality}
+
+
+def _not_whole(folder: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f'{folder}: not a whole model directory ({type(error).__name__}: {error}); export it '
+        'again with tools/export_model.py'
+    )
 
 
 def read_model(folder: Path) -> ModelDirectory:
@@ -143,34 +192,24 @@ def read_model(folder: Path) -> ModelDirectory:
             package does not have.
     """
     folder = Path(folder)
+    metadata = read_metadata(folder)
     try:
-        metadata = json.loads((folder / 'metadata.json').read_text(encoding='utf-8'))
-        if metadata['format'] != FORMAT or metadata['version'] != VERSION:
-            older = metadata['format'] == FORMAT and metadata['version'] < VERSION
-            remedy = 'train and export the model anew' if older else 'update MASSM'
-            raise CheckpointError(
-                f'{folder}: is {metadata["format"]} {metadata["version"]}, this program reads '
-                f'{FORMAT} {VERSION}; {remedy}'
-            )
         settings = json.loads((folder / 'config.json').read_text(encoding='utf-8'))['model']
         names = [check_name(str(n), str(folder), CheckpointError) for n in metadata['anatomies']]
         _check_types(settings, folder)
-        modality = check_modality(metadata.get('modality', DEFAULT_MODALITY), str(folder))
-        state = load_file(folder / 'model.safetensors')
+        stored = load_file(folder / 'model.safetensors')
         models = {n: PointDistributionModel.load(folder / 'pdm' / f'{n}.npz') for n in names}
+        top = {
+            'anatomies': names,
+            'num_particles': metadata['num_particles'],
+            'spacing': metadata['spacing_mm'],
+            'modality': metadata['modality'],
+        }
     except MassmError:
         raise
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(
-            f'{folder}: not a whole model directory ({type(error).__name__}: {error}); export it '
-            'again with tools/export_model.py'
-        ) from error
-    top = {
-        'anatomies': names,
-        'num_particles': metadata['num_particles'],
-        'spacing': metadata['spacing_mm'],
-        'modality': modality,
-    }
+        raise _not_whole(folder, error) from error
+    state = {k: v.float() if v.dtype == torch.float16 else v for k, v in stored.items()}
     return ModelDirectory(folder, Config({**top, 'model': settings}), state, models, metadata)
 
 

@@ -244,7 +244,7 @@ def stack_targets(data_samples: list[ShapeSample]) -> Targets:
 
 
 def stack_masks(data_samples: list[ShapeSample], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Masks padded to the batch's ``shape``, ``[B, K, X, Y, Z]`` in {0., 1.}, and which are
+    """Masks padded to the batch's ``shape``, ``[B, K, X, Y, Z]`` in [0, 1], and which are
     labelled ``[B, K]``.
 
     Raises:

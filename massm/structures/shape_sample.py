@@ -20,8 +20,8 @@ class ShapeSample(BaseDataElement):
         fold: ``[K]`` 0 or 1, the half of an anatomy's training subjects that this one belongs to.
         forcing_draw: ``[1]`` uniform in [0, 1); below the teacher-forcing probability this
             subject's heads are fed with the truth.
-        masks, labelled: where a pipeline loads them, ``[K, X, Y, Z]`` uint8 and ``[K]`` bool,
-            whether the mask says where the anatomy is.
+        masks, labelled: where a pipeline loads them, ``[K, X, Y, Z]``, the share of each
+            voxel that is inside, and ``[K]`` bool, whether the mask says where the anatomy is.
 
     Predictions: ``scores`` ``[K]``, ``pred_boxes`` ``[K, 6]`` (voxels), ``pred_local_vox``
     ``[K, M, 3]`` (voxels), ``pred_world_mm`` ``[K, M, 3]`` (mm); of heads that say how sure they

@@ -86,6 +86,21 @@ def test_the_exported_model_gives_what_the_checkpoint_gives(config, work, tiny_s
         assert (a.local_mm == b.local_mm).all() and (a.world_mm == b.world_mm).all()
 
 
+def test_half_precision_halves_the_model_and_moves_nothing_that_shows(
+    config, work, tiny_source, tmp_path
+):
+    image = tiny_source / 's0000/ct.nii.gz'
+    found, sizes = [], []
+    for half in (False, True):
+        out = tmp_path / f'model_{half}'
+        export_model(config, work / 'epoch_2.pth', out, half=half)
+        sizes.append((out / 'model.safetensors').stat().st_size)
+        found.append(MASSMInferencer(out, device='cpu')(image)[0].shapes)
+    assert sizes[1] < 0.7 * sizes[0]
+    for whole, half in zip(*found, strict=True):
+        assert abs(whole.local_mm - half.local_mm).max() < 0.3
+
+
 def test_the_report_colours_surfaces_by_how_uncertain_they_are(config, work, tiny_source, tmp_path):
     infer = MASSMInferencer(config, str(work / 'epoch_2.pth'), device='cpu', score_threshold=0.0)
     result = infer(tiny_source / 's0000/ct.nii.gz')[0]

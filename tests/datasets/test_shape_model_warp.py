@@ -73,7 +73,7 @@ def test_particles_still_lie_on_the_surface_of_what_the_image_shows(blob, rng, k
     assert after['has_shape'][0] and moved.mean() > 0.4
     from massm.shape.reconstruction import mesh_from_mask
 
-    surface = mesh_from_mask(after['masks'][0] > 0, grid)
+    surface = mesh_from_mask(after['masks'][0] > 0.5, grid)
     old = mesh_from_mask(mask, grid)
     off = surface_distance(2.0 * after['local_vox'][0].astype(float), surface).mean()
     assert off < surface_distance(mesh.vertices, old).mean() + 0.3

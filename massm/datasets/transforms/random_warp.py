@@ -69,9 +69,10 @@ def warp_sample(results: dict[str, Any], warp: Warp) -> dict[str, Any]:
     source = warp.backward_grid()[None]
     results['volume'] = sample_volume(volume[None, None], source)[0, 0].numpy()
     if 'masks' in results:
+        # Shares, not a threshold: of what is thin, none would be left.
         masks = torch.as_tensor(results['masks'], dtype=torch.float32)
-        inside = sample_volume(masks[None], source, padding_mode='zeros')[0] > 0.5
-        results['masks'] = inside.to(torch.uint8).numpy()
+        inside = sample_volume(masks[None], source, padding_mode='zeros')[0]
+        results['masks'] = inside.half().numpy()
     local = torch.as_tensor(results['local_vox'])
     place_particles(results, warp.forward(local.reshape(-1, 3)).view(local.shape).numpy())
     return results

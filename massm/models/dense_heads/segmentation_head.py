@@ -65,7 +65,7 @@ def mask_loss(logits: Tensor, masks: Tensor, labelled: Tensor, sizes: Tensor) ->
 
     Args:
         logits: ``[B, K, X, Y, Z]``.
-        masks: ``[B, K, X, Y, Z]`` in {0, 1}.
+        masks: ``[B, K, X, Y, Z]`` in [0, 1], the share of each voxel that is inside.
         labelled: ``[B, K]`` bool.
         sizes: ``[B, 3]`` voxels before padding; padding does not count.
     """

@@ -1,0 +1,51 @@
+"""Models by name: those that come with the package and those in the folders of ``MASSM_MODELS``."""
+
+import os
+from pathlib import Path
+
+import massm
+from massm.errors import CheckpointError, ConfigError
+
+VARIABLE = 'MASSM_MODELS'
+# What makes a folder a model directory at a glance.
+MARK = 'metadata.json'
+
+
+def model_folders() -> list[Path]:
+    """Where models are looked for: the folders of the variable, in order, then the package's."""
+    named = [Path(p).expanduser() for p in os.environ.get(VARIABLE, '').split(os.pathsep) if p]
+    return [*named, Path(massm.__file__).parent / 'zoo']
+
+
+def named_models() -> dict[str, Path]:
+    """Model directories by their folder's name; of several alike the first."""
+    found: dict[str, Path] = {}
+    for folder in model_folders():
+        for mark in sorted(folder.glob(f'*/{MARK}')):
+            found.setdefault(mark.parent.name, mark.parent)
+    return dict(sorted(found.items()))
+
+
+def find_model(model: Path | None) -> Path:
+    """The model directory that ``model`` is or names; without one the only model there is.
+
+    Raises:
+        ConfigError: none is given, and there is not just one.
+        CheckpointError: there is none of this name.
+    """
+    if model is not None and model.is_dir():
+        return model
+    models = named_models()
+    if model is None:
+        if len(models) == 1:
+            return next(iter(models.values()))
+        told = f'one of {", ".join(models)}' if models else 'a model directory'
+        raise ConfigError(
+            f'which model? give --model {told}, or set {VARIABLE} to a folder of models'
+        )
+    if str(model) in models:
+        return models[str(model)]
+    known = f'known by name: {", ".join(models)}' if models else 'no model is known by name'
+    raise CheckpointError(
+        f'{model}: no such model directory, and {known}; `massm models` says where is looked'
+    )

@@ -1,0 +1,72 @@
+"""Models are found by path, by name, or because there is only one."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from massm.cli import run_command
+from massm.errors import CheckpointError, ConfigError
+from massm.inference.model_search import find_model, named_models
+
+
+@pytest.fixture
+def models(model_directory, tmp_path, monkeypatch):
+    """A folder with one model, where models are looked for first."""
+    folder = tmp_path / 'models'
+    shutil.copytree(model_directory, folder / 'thorax')
+    (folder / 'notes').mkdir()
+    monkeypatch.setenv('MASSM_MODELS', str(folder))
+    return folder
+
+
+def test_a_model_is_found_by_path_and_by_name(models):
+    assert find_model(models / 'thorax') == models / 'thorax'
+    assert find_model(Path('thorax')) == models / 'thorax'
+    assert 'notes' not in named_models()
+
+
+def test_of_two_alike_the_first_folder_has_it(models, tmp_path, monkeypatch):
+    shutil.copytree(models / 'thorax', tmp_path / 'others/thorax')
+    monkeypatch.setenv('MASSM_MODELS', f'{tmp_path / "others"}{os.pathsep}{models}')
+    assert named_models()['thorax'] == tmp_path / 'others/thorax'
+
+
+def test_an_unknown_name_is_told_with_those_that_are_known(models):
+    with pytest.raises(CheckpointError, match=r'thorx: no such model directory, .*thorax'):
+        find_model(models.parent / 'thorx')
+
+
+def test_without_a_name_only_one_will_do(models):
+    others = set(named_models()) - {'thorax'}
+    if not others:
+        assert find_model(None) == models / 'thorax'
+    shutil.copytree(models / 'thorax', models / 'abdomen')
+    with pytest.raises(ConfigError, match=r'which model\? give --model one of abdomen, .*thorax'):
+        find_model(None)
+
+
+def test_the_command_lists_them_and_says_which_are_broken(models, capsys):
+    assert run_command('models', ['--json']) == 0
+    entries = {e['name']: e for e in json.loads(capsys.readouterr().out)['models']}
+    assert entries['thorax']['modality'] == 'ct' and len(entries['thorax']['anatomies']) > 1
+    (models / 'thorax/metadata.json').write_text('{', encoding='utf-8')
+    assert run_command('models', []) == 1
+    assert 'cannot be read' in capsys.readouterr().out
+
+
+def test_infer_takes_the_name(models, tiny_source, tmp_path):
+    words = [str(tiny_source / 's0001/ct.nii.gz'), '--out', str(tmp_path / 'out')]
+    assert run_command('infer', [*words, '--model', 'thorax']) == 0
+    assert (tmp_path / 'out/ct/result.json').is_file()
+
+
+def test_infer_says_what_is_missing(models, capsys, tmp_path):
+    assert run_command('infer', ['ct.nii.gz', '--out', str(tmp_path), '--model', 'no/such']) == 1
+    assert 'no such model directory' in capsys.readouterr().err
+    (tmp_path / 'best.pth').write_bytes(b'x')
+    words = ['ct.nii.gz', '--out', str(tmp_path), '--model', str(tmp_path / 'best.pth')]
+    assert run_command('infer', words) == 1
+    assert "give a checkpoint's config with --config" in capsys.readouterr().err
