@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.mr_cohort import AFFINE, SHAPE, ellipsoid, save, subject
 from tests.robustness.scans import dicom
 
-SPACING, PARTICLES, EPOCHS = 3.0, 32, 8
+SPACING, PARTICLES, EPOCHS = 3.0, 32, 6
 OPTIONS = [
     "anatomies=['bean','pea']",
     f'spacing={SPACING}',
@@ -22,7 +22,10 @@ OPTIONS = [
     f'train_cfg.max_epochs={EPOCHS}',
     f'train_cfg.val_interval={EPOCHS}',
     'model.backbone.base_channels=8',
-    'custom_hooks.FilterFitHook.samples=20',
+    'model.local_head.samples=7',
+    'model.local_head.hidden=16',
+    'custom_hooks.FilterFitHook.samples=5',
+    'custom_hooks.FilterFitHook.starts=1',
     'train_dataloader.num_workers=0',
     'train_dataloader.persistent_workers=False',
     'val_dataloader.num_workers=0',
