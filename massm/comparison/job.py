@@ -77,13 +77,14 @@ def train_and_test(job: Job) -> None:
     trained = read_json(job.folder / TRAINED)
     config = job_config(job)
     if trained is None:
-        began = time.monotonic()
+        began, worked = time.monotonic(), time.process_time()
         runner = train(copy.deepcopy(config), str(job.folder), resume=True)
         loop = runner.train_loop
         trained = {
             'training_s': loop.spent_s,
             'preparation_s': loop.preparation_s,
             'wall_s': time.monotonic() - began,
+            'cpu_s': time.process_time() - worked,
             'steps': loop.iter,
             'passes': loop.passes,
             **peak_memory(),

@@ -60,6 +60,7 @@ def _methods(runs: Sequence[Mapping[str, Any]]) -> str:
             cells = [
                 f'{run["training_s"] / 60:.1f}',
                 f'{run["preparation_s"] / 60:.1f}',
+                f'{run["cpu_s"] / 60:.1f}',
                 str(run['steps']),
                 f'{run["passes"]}',
                 f'{run["test_s"] / max(run["test_patients"], 1):.1f}',
@@ -68,15 +69,16 @@ def _methods(runs: Sequence[Mapping[str, Any]]) -> str:
             ]
             words = METHODS[name].note
         else:
-            cells, words = 7 * ['-'], f'failed: {run["sentence"]}'
+            cells, words = 8 * ['-'], f'failed: {run["sentence"]}'
         values = ''.join(f'<td>{cell}</td>' for cell in [str(run['seed']), *cells])
         rows.append(
             f'<tr><td>{html.escape(name)}</td>{values}'
             f'<td class="text">{html.escape(words)}</td></tr>'
         )
     columns = (
-        'method', 'seed', 'training min', 'of it before the first step', 'steps', 'passes',
-        'test s a patient', 'memory GiB', 'GPU GiB', '',
+        'method', 'seed', 'training min', 'of it before the first step',
+        'CPU min with validation', 'steps', 'passes', 'test s a patient',
+        'memory GiB', 'GPU GiB', '',
     )  # fmt: skip
     return html_table(columns, ''.join(rows), 'Methods')
 

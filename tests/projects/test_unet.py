@@ -107,6 +107,7 @@ def test_every_variant_learns_from_what_is_labelled_and_always_draws_something(
     model(**data, mode='loss')['loss_masks'].backward()
     assert model.first_logit.grad[0].abs() > 0 and model.first_logit.grad[1] == 0
     with torch.no_grad():
+        model.first_logit.fill_(-30.0)
         found = model.eval()(**data, mode='predict')
     for sample in found:
         assert sample.pred_masks.shape == (2, *sample.image_shape)
