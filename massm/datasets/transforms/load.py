@@ -76,8 +76,9 @@ class LoadParticles(BaseTransform):
 @TRANSFORMS.register_module()
 class LoadMasks(BaseTransform):
     """Adds ``masks`` ``[K, X, Y, Z]`` uint8 in {0, 1} (the share of a voxel that is inside, where a
-    later step interpolates) and ``labelled`` ``[K]``: whether the mask says where the anatomy is. Truncated anatomies are labelled, absent ones too (with zeros),
-    those that nobody contoured are not."""
+    later step interpolates) and ``labelled`` ``[K]``: whether the mask says where the anatomy is.
+    Truncated anatomies are labelled, absent ones too (with zeros), those that nobody contoured are
+    not."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """See the class."""
