@@ -104,8 +104,8 @@ class ShapeFitHead(BaseModule):
         stages: in order, each with ``reach`` and ``beside`` of the profiles (mm), ``rounds``,
             ``modes`` that may move, and with a ``region`` whether it ``reads_region``.
         region: ``cells``, ``margin`` (mm) and ``channels`` of :class:`RegionGrid` and
-            :class:`RegionNetwork`: masks drawn around the shapes, once, before the first stage that
-            reads them; none without.
+            :class:`RegionNetwork`: masks drawn around the shapes, anew for each stage that reads
+            them; none without.
         samples: on a profile.
         starts: fits a box in training, each from its own start.
         particles_per_step: of every anatomy in a training step, drawn anew in each; all without.
@@ -214,14 +214,15 @@ class ShapeFitHead(BaseModule):
         shapes = self.prior.shapes if particles is None else self.prior.shapes.some(particles)
         independence = self.independence * (self.prior.mean.shape[1] / shapes.mean.shape[1])
         learning = torch.is_grad_enabled()
-        drawn = None
+        drawn, drawn_for = None, None
         for r, i in enumerate(self.stage_of_rounds):
             normals, around = self.look_around(state, shapes)
             pattern = self.pattern(r)
             profile = image_profiles(seen, around, pattern)
             linear, log_spread = self.filters(r, profile, particles, fold)
             if self._reads_region(i):
-                drawn = drawn or self._draw(seen, state)
+                if drawn_for != i:
+                    drawn, drawn_for = self._draw(seen, state), i
                 profile = torch.cat([profile, self._read(drawn, around, pattern)], -1)
             with torch.set_grad_enabled(learning and (taught is None or r in taught)):
                 said = (profile, linear, log_spread, shapes.patches, particles)
@@ -305,14 +306,16 @@ class ShapeFitHead(BaseModule):
         state = self.draw_starts(centers, targets.seeds, self.starts)
         with full_precision(seen.images):
             shapes = self.prior.shapes.some(particles)
-            likelihoods, drawn = [], None
+            likelihoods, drawings = [], []
             for n, r in enumerate(self.rounds(seen, state, particles, taught, fold)):
-                drawn = r.drawn
+                if r.drawn is not None and all(r.drawn is not other for other in drawings):
+                    drawings.append(r.drawn)
                 if n in taught:
                     likelihoods.append(masked_mean(likelihood(r, truth, shapes), exists))
             losses = {'L_l': torch.stack(likelihoods).mean()}
-            if drawn is not None:
-                losses['L_s'] = self._region_loss(drawn, targets)
+            if drawings:
+                each = [self._region_loss(drawn, targets) for drawn in drawings]
+                losses['L_s'] = torch.stack(each).mean()
             return losses
 
     def _region_loss(self, drawn: DrawnRegions, targets: FitTargets) -> Tensor:
