@@ -12,6 +12,7 @@ import torch
 
 from massm.cohort.correspondences import check_built
 from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
+from massm.cohort.working_volume import stored
 from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.transforms import LoadMasks, LoadParticles, LoadVolume, ShapeModelWarp
 from massm.datasets.transforms.random_warp import Warp, warp_sample
@@ -95,7 +96,9 @@ def _training_set(root: Path, anatomies: Sequence[str] | None) -> ShapeDataset:
     names = manifest.with_shapes(anatomies)
     check_built(root, names)
     count = len(read_template_folder(root / 'shapes' / names[0], names[0]).local)
-    return ShapeDataset(str(root), 'train', names, count, manifest.spacing, pipeline=[])
+    return ShapeDataset(
+        str(root), 'train', names, count, manifest.spacing, modality=manifest.modality, pipeline=[]
+    )
 
 
 def _check(manifest: Manifest, out: Path) -> None:
@@ -140,17 +143,18 @@ def _write(
     grid: Grid = results['grid']
     files = {'mesh': results['mesh'], 'mask': results['mask'], 'status': results['status']}
     moved = warp_sample(dict(results), warp)
-    volume = np.clip(np.round(moved['volume']), -1024, 3071).astype(np.int16)
+    volume = stored(moved['volume'], dataset.modality)
     image = f'images/{name}.nii'
     write_volume(out / image, volume, grid)
     anatomies: dict[str, AnatomyEntry] = {}
     for k, anatomy in enumerate(results['anatomies']):
         status = files['status'][k]
-        masked = files['mask'][k] is not None and moved['masks'][k].any()
+        inside = moved['masks'][k] > 0.5
+        masked = files['mask'][k] is not None and inside.any()
         entry = AnatomyEntry(status if masked or status.is_missing else AnatomyStatus.UNLABELLED)
         if masked:
             mask = f'masks/{anatomy}/{name}.nii.gz'
-            write_volume(out / mask, moved['masks'][k], grid)
+            write_volume(out / mask, inside.astype(np.uint8), grid)
             entry = AnatomyEntry(AnatomyStatus.TRUNCATED, mask=mask)
             if moved['has_shape'][k] and files['mesh'][k] is not None:
                 mesh = _moved(read_mesh(files['mesh'][k]), grid, warp)

@@ -1,5 +1,6 @@
 """UNets that draw masks, and the shapes of what they drew."""
 
+import logging
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -126,7 +127,7 @@ class UNetShapes(ShapeNetwork):
                 f'UNetShapes: {sample.id}/{self.anatomies[k]}: {error}; the mean shape is put '
                 'where it lies',
                 'current',
-                'WARNING',
+                logging.WARNING,
             )
             return mean_shape_at(mask, grid, model)
 

@@ -107,7 +107,7 @@ def test_the_report_colours_surfaces_by_how_uncertain_they_are(config, work, tin
     write_report(tmp_path / 'report.html', 'patient', result)
     page = (tmp_path / 'report.html').read_text(encoding='utf-8')
     data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
-    measure = data['measures'][1]
+    measure = data['measures'][-1]
     assert measure['title'] == 'uncertainty of the surface, mm' and measure['range'][0] == 0
     found = [shape for shape in result.shapes if shape.is_present]
     assert len(measure['values']) == len(found) > 0

@@ -1,7 +1,7 @@
 # What all variants share: data, augmentation by the shape model, Adam.
 _base_ = [
-    '../../../configs/_base_/datasets/headneck.py',
-    '../../../configs/_base_/default_runtime.py',
+    '../../../../configs/_base_/datasets/headneck.py',
+    '../../../../configs/_base_/default_runtime.py',
 ]
 custom_imports = dict(imports=['projects.deepssm.deepssm', 'projects.deepssm.hooks'])
 # All tissues, soft tissue, bone.
