@@ -13,13 +13,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from massm.apis.config import load_config
 from massm.commands.options import add_config_options
-from massm.engine.checkpoint import register_safe_loader
+from massm.engine.checkpoint import load_checkpoint
 from massm.models.massm import MASSM
 from massm.registry import DATASETS, MODELS
 from massm.shape.alignment import rigid_fit_batched
@@ -41,9 +42,9 @@ def main() -> None:
     add_config_options(parser)
     args = parser.parse_args()
     config = load_config(args.config, args.cfg_options)
-    register_safe_loader(False)
+    init_default_scope('massm')
     model = MODELS.build({**config.model, 'template_root': None})
-    model.load_state_dict(torch.load(args.checkpoint, map_location='cpu')['state_dict'])
+    model.load_state_dict(load_checkpoint(args.checkpoint)['state_dict'])
     dataset = DATASETS.build({**config.test_dataloader.dataset, 'split': args.split})
     rows: dict[tuple[str, float], list[list[float]]] = defaultdict(list)
     for n in range(args.skip, len(dataset)):

@@ -100,9 +100,10 @@ def test_what_is_drawn_comes_back_to_the_volume(grid, state):
         assert (own[:, image] - expected).abs().mean() < 0.05
 
 
-def test_regions_beyond_the_volume_draw_nothing_there(grid, state):
+@pytest.mark.parametrize('away', [-500.0, -120.0, -100.0, 120.0, 500.0])
+def test_regions_beyond_the_volume_draw_nothing_there(grid, state, away):
     pose = Pose.of_first(state, 2)
-    far = Pose(pose.rotation, pose.translation - 500.0)
+    far = Pose(pose.rotation, pose.translation + away)
     drawn = DrawnRegions(torch.ones(2, 2, CELLS, CELLS, CELLS), far)
     assert not grid.masks(drawn, 0, SHAPE).any()
 

@@ -122,7 +122,7 @@ class RegionGrid(nn.Module):
         reached = (turned + drawn.pose.translation[:, i]) / self.spacing
         limit = torch.tensor(shape, device=self.cell.device)
         first = reached.amin(0).floor().long().clamp(min=0)
-        last = torch.minimum(reached.amax(0).ceil().long() + 1, limit)
+        last = torch.minimum(reached.amax(0).ceil().long() + 1, limit).clamp(min=0)
         for k in range(len(masks)):
             block = tuple(slice(int(a), int(b)) for a, b in zip(first[k], last[k], strict=True))
             if masks[k][block].numel():
