@@ -149,7 +149,9 @@ def _write(
     for case in predictions:
         target = result.folder / 'particles' / case.id
         for frame, shapes in (('local', case.local_mm), ('world', case.world_mm)):
-            for name, shape in zip(case.anatomies, () if shapes is None else shapes, strict=False):
+            if shapes is None:
+                continue
+            for name, shape in zip(case.anatomies, shapes, strict=True):
                 write_particles(target / f'{name}_{frame}.particles', shape)
     draw_figures(result.rows, predictions, work_dir / 'report')
     if root is not None:

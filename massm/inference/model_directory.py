@@ -43,10 +43,8 @@ LAYERS = frozenset(
 # Weights that only training uses.
 OF_TRAINING = ('local_head.filters.without',)
 # Of half precision: tensors of more numbers than this, and not these.
-LARGE, EXACT = (
-    1024,
-    ('templates.', 'local_head.prior.', 'local_head.region_grid.', 'dense_head.prior'),
-)
+LARGE = 1024
+EXACT = ('templates.', 'dense_head.prior', 'local_head.prior.', 'local_head.region_grid.')
 NOT_EXPORTED = ('template_root', 'pretrained', 'init_cfg')
 
 
@@ -166,9 +164,8 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _not_whole(folder, error) from error
     if not is_ours or version != VERSION:
-        remedy = (
-            'train and export the model anew' if is_ours and version < VERSION else ('update MASSM')
-        )
+        older = is_ours and version < VERSION
+        remedy = 'train and export the model anew' if older else 'update MASSM'
         raise CheckpointError(
             f'{folder}: is {metadata["format"]} {version}, this program reads {FORMAT} {VERSION}; '
             f'{remedy}'

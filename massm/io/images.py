@@ -18,7 +18,7 @@ ITK_SUFFIXES = ('.nrrd', '.nhdr', '.mha', '.mhd')
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
 SUFFIXES = (*VOLUME_SUFFIXES, '.zip')
 # Of a CT: where air and soft tissue are, HU, and the least share of the voxels there.
-AIR_HU, TISSUE_HU, CT_SHARE = (-1100.0, -850.0), (-200.0, 200.0), 0.01
+AIR_RANGE, TISSUE_RANGE, CT_SHARE = (-1100.0, -850.0), (-200.0, 200.0), 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ def check_no_ct(path: str, volume: np.ndarray) -> None:
         ImageError: there is air at -1000 HU and soft tissue around 0.
     """
     few = volume[::3, ::3, ::3]
-    shares = [((few > low) & (few < high)).mean() for low, high in (AIR_HU, TISSUE_HU)]
+    shares = [((few > low) & (few < high)).mean() for low, high in (AIR_RANGE, TISSUE_RANGE)]
     if volume.min() < -500 and min(shares) > CT_SHARE:
         raise ImageError(
             f'{path}: is a CT by its values (air at -1000, soft tissue around 0), and this is for '

@@ -1,15 +1,30 @@
 """Scanner variation: contrast, offset, blur, noise (MONAI's array transforms)."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 
 from massm.registry import TRANSFORMS
 
+if TYPE_CHECKING:
+    from monai.transforms import Compose
+
+
+class SeededIntensity(BaseTransform):
+    """MONAI's random ``steps`` on ``volume``, drawn by the sample's own generator."""
+
+    steps: 'Compose'
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Seeds MONAI's transforms from the sample's generator and applies them."""
+        self.steps.set_random_state(seed=int(results['rng'].integers(2**31)))
+        results['volume'] = np.asarray(self.steps(results['volume'][None])[0], dtype=np.float32)
+        return results
+
 
 @TRANSFORMS.register_module()
-class RandomIntensity(BaseTransform):
+class RandomIntensity(SeededIntensity):
     """Acts on ``volume`` in HU.
 
     Args:
@@ -44,9 +59,3 @@ class RandomIntensity(BaseTransform):
                 RandGaussianNoise(prob=prob, std=noise),
             ]
         )
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Seeds MONAI's transforms from the sample's generator and applies them."""
-        self.steps.set_random_state(seed=int(results['rng'].integers(2**31)))
-        results['volume'] = np.asarray(self.steps(results['volume'][None])[0], dtype=np.float32)
-        return results

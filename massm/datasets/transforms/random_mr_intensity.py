@@ -1,15 +1,11 @@
 """Scanner variation of MR: bias field, contrast, brightness, blur, noise (MONAI's transforms)."""
 
-from typing import Any
-
-import numpy as np
-from mmcv.transforms import BaseTransform
-
+from massm.datasets.transforms.random_intensity import SeededIntensity
 from massm.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
-class RandomMRIntensity(BaseTransform):
+class RandomMRIntensity(SeededIntensity):
     """Acts on ``volume`` of an MR, 0 without signal and 1000 in bright tissue.
 
     Args:
@@ -48,9 +44,3 @@ class RandomMRIntensity(BaseTransform):
                 RandGaussianNoise(prob=prob, std=noise),
             ]
         )
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Seeds MONAI's transforms from the sample's generator and applies them."""
-        self.steps.set_random_state(seed=int(results['rng'].integers(2**31)))
-        results['volume'] = np.asarray(self.steps(results['volume'][None])[0], dtype=np.float32)
-        return results

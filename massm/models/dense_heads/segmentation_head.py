@@ -12,6 +12,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from massm.models.losses.focal_regression import masked_mean
+from massm.models.losses.soft_dice import soft_dice
 from massm.registry import MODELS
 
 # Cross entropy is counted by the anatomy's own size, so that a small one in a large scan is no less
@@ -72,13 +73,9 @@ def mask_loss(logits: Tensor, masks: Tensor, labelled: Tensor, sizes: Tensor) ->
     # Padding: certainly no anatomy, and true. One fill instead of a product at every step.
     logits = logits.masked_fill(~inside_sizes(logits, sizes), -NOWHERE)
     cross_entropy = F.binary_cross_entropy_with_logits(logits, masks, reduction='none')
-    share = logits.sigmoid()
-    overlap = (share * masks).flatten(2).sum(2)
-    # One voxel more above and below: an absent anatomy of which nothing is found has no loss.
     voxels = masks.flatten(2).sum(2)
-    dice = (2 * overlap + 1) / (share.flatten(2).sum(2) + voxels + 1)
     surprise = cross_entropy.flatten(2).sum(2) / (voxels + LEAST_SHARE * sizes.prod(1)[:, None])
-    loss = 1 - dice + CROSS_ENTROPY * surprise
+    loss = 1 - soft_dice(logits.sigmoid(), masks) + CROSS_ENTROPY * surprise
     return masked_mean(loss.unsqueeze(-1), labelled)
 
 

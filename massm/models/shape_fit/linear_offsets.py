@@ -86,16 +86,13 @@ class LinearOffsets(nn.Module):
             particles: which of them these are, where they are not all.
             fold: ``[K, N]``, 0 or 1: the filters that do not know it, where they are kept.
         """
-        log_spread, weights = self.log_spread[r].unsqueeze(1), self.weight[r].unsqueeze(1)
-        if fold is not None and self.without is not None:
-            weights = self.without[r]
-        if particles is not None:
-            log_spread, weights = log_spread[..., particles], weights[:, :, particles]
-        found = torch.stack([linear_offsets(weight, seen) for weight in weights.unbind(1)], 1)
-        if len(found[0]) == 1:
-            return found[:, 0], log_spread
-        chosen = fold.unsqueeze(1).unsqueeze(-1).expand(-1, -1, -1, found.shape[-1])
-        return found.gather(1, chosen).squeeze(1), log_spread
+        some = slice(None) if particles is None else particles
+        log_spread = self.log_spread[r][:, some].unsqueeze(1)
+        if fold is None or self.without is None:
+            return linear_offsets(self.weight[r][:, some], seen), log_spread
+        without = self.without[r][:, :, some].unbind(1)
+        both = torch.stack([linear_offsets(weight, seen) for weight in without])
+        return torch.where(fold.unsqueeze(-1) == 0, both[0], both[1]), log_spread
 
 
 def linear_offsets(weight: Tensor, seen: Tensor) -> Tensor:

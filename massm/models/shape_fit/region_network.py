@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from massm.models.dense_heads.segmentation_head import voxels_of_cells
+from massm.models.losses.soft_dice import soft_dice
 
 GROUPS = 8
 
@@ -91,6 +92,4 @@ def region_loss(logits: Tensor, inside: Tensor) -> Tensor:
     """``[K, B]`` soft Dice and twice the cross entropy of ``logits`` against the share of each cell
     that is ``inside``, both ``[K, B, G, G, G]``."""
     surprise = F.binary_cross_entropy_with_logits(logits, inside, reduction='none')
-    drawn = logits.sigmoid()
-    overlap, size = (x.flatten(2).sum(2) for x in (drawn * inside, drawn + inside))
-    return 1 - (2 * overlap + 1) / (size + 1) + 2 * surprise.flatten(2).mean(2)
+    return 1 - soft_dice(logits.sigmoid(), inside) + 2 * surprise.flatten(2).mean(2)
