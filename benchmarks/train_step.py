@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--config', default=str(ROOT / 'configs/massm_r18_totalseg.py'))
+    parser.add_argument('--config', default=str(ROOT / 'configs/massm_r18_paper.py'))
     parser.add_argument('--device', default='cpu', choices=['cpu', 'cuda'])
     parser.add_argument('--volumes', type=int, default=40)
     parser.add_argument('--size', type=int, nargs=3, help='one size instead of mixed ones')

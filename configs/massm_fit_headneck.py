@@ -5,17 +5,21 @@ _base_ = [
     './_base_/schedules/fit.py',
     './_base_/default_runtime.py',
 ]
+# Mirrored patients teach the detector and the regions: parotids change sides, the others stay.
+train_pipeline = _base_.train_pipeline
+mirror = dict(
+    type='RandomFlip',
+    pairs=[('parotid_gland_left', 'parotid_gland_right')],
+    midline=['brainstem', 'larynx', 'mandible'],
+    prob=0.3,
+)
+train_pipeline.insert(4, mirror)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 # All tissues, soft tissue, bone.
 windows = ((-1000.0, 1000.0), (-160.0, 240.0), (100.0, 1500.0))
 model = dict(
     data_preprocessor=dict(windows=windows),
     backbone=dict(in_channels=3),
 )
-val_evaluator = [
-    dict(type='DetectionMetric'),
-    dict(type='ShapeMetric', surfaces=True),
-    dict(type='UncertaintyMetric'),
-]
-test_evaluator = val_evaluator
 # What users see is the surface.
 default_hooks = dict(checkpoint=dict(save_best='s2s_mask_mm'))

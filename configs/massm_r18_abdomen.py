@@ -1,29 +1,25 @@
-# Twelve abdominal anatomies, for small cohorts: nine subjects make five steps an epoch, so there
-# are more epochs than in the short schedule.
+# Shapes of twelve abdominal anatomies fitted to CTs, for small cohorts: nine subjects make five
+# steps an epoch, so there are more epochs than in the base schedule.
 _base_ = [
-    './_base_/models/massm_r18.py',
+    './_base_/models/massm_fit.py',
     './_base_/datasets/abdomen.py',
-    './_base_/schedules/short.py',
+    './_base_/schedules/fit.py',
     './_base_/default_runtime.py',
 ]
-max_epochs = 150
+train_pipeline = _base_.train_pipeline
+train_pipeline.insert(2, dict(type='LoadMasks'))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+# All tissues, soft tissue, bone.
+windows = ((-1000.0, 1000.0), (-160.0, 240.0), (100.0, 1500.0))
+model = dict(
+    data_preprocessor=dict(windows=windows),
+    backbone=dict(in_channels=3),
+)
+max_epochs = 100
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=60),
     dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True),
-]
-custom_hooks = [
-    dict(
-        type='LossWeightRampHook',
-        ramps=dict(
-            L_r=[dict(begin=0, value=0.1)],
-            L_h=[dict(begin=3, value=10.0)],
-            L_l=[dict(begin=3, step=0.5, until=4.0)],
-            L_w=[dict(begin=10, step=0.2, until=2.0)],
-        ),
-    ),
-    dict(type='TeacherForcingHook', begin=20, end=70),
-    dict(type='CVAEPretrainHook', steps=1500, batch_size=64, lr=1e-3),
 ]
 # The cohort it was made for has no validation split: keep the last checkpoint.
 val_cfg = None

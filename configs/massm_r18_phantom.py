@@ -1,7 +1,5 @@
-# The synthetic thorax, minutes on two CPU cores.
-_base_ = [
-    './_base_/models/massm_r18.py',
-    './_base_/datasets/phantom.py',
-    './_base_/schedules/short.py',
-    './_base_/default_runtime.py',
-]
+# The synthetic thorax of tools/make_phantom.py, minutes on two CPU cores.
+_base_ = './massm_r18_totalseg.py'
+data_root = 'data/phantom'
+spacing = 4.0
+num_particles = 512

@@ -94,7 +94,7 @@ def tiny_config(tiny_dataset):
 
     def build(**options):
         return load_config(
-            ROOT / 'configs/massm_r18_phantom.py',
+            ROOT / 'configs/massm_r18_paper.py',
             {
                 'data_root': str(tiny_dataset),
                 'spacing': TINY_SPACING,

@@ -94,8 +94,7 @@ def _check_windows(config: Config, modality: str, name: str) -> None:
         shown = ', '.join(f'{low:g} to {high:g}' for low, high in windows)
         raise ConfigError(
             f'{name}: modality is mr but the windows are in HU ({shown}); an MR is stored as '
-            f'{MODALITIES["mr"].unit}: take windows and augmentation of configs/massm_fit_mr.py or '
-            'configs/massm_r18_mr.py'
+            f'{MODALITIES["mr"].unit}: take windows and augmentation of configs/massm_r18_mr.py'
         )
 
 

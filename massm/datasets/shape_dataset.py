@@ -18,7 +18,7 @@ from massm.structures.modality import DEFAULT_MODALITY, MODALITIES
 
 OWN_CONFIGS = {
     'ct': 'a config for CT, as configs/massm_fit_headneck.py',
-    'mr': 'configs/massm_fit_mr.py or configs/massm_r18_mr.py',
+    'mr': 'configs/massm_r18_mr.py',
 }
 
 

@@ -1,9 +1,10 @@
 """Fits the linear filters of a :class:`ShapeFitHead`, before its networks learn what is left."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
+from mmengine.dist import all_reduce
 from torch import Tensor
 
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
@@ -17,6 +18,8 @@ LARGEST_SUMS = 1.5e9
 # Of the ridge. The largest leave next to nothing of a filter that serves no subject it does not
 # know.
 STRENGTHS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4, 1e5)
+# Shares of the particles that may count as independent measurements.
+INDEPENDENCES = (0.01, 0.03, 0.1, 0.3)
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,17 @@ def fit_filters(
     cases: Callable[[], Iterable[FilterCase]],
     starts: int = 3,
     strengths: Sequence[float] = STRENGTHS,
+    independences: Sequence[float] = INDEPENDENCES,
 ) -> Tensor:
     """Fits round after round; each begins where filters of the rounds before, fitted without the
-    subject's fold, have led.
+    subject's fold, have led. How many independent measurements the particles of an anatomy are
+    worth in a round is chosen so that it brings subjects nearest that the filters do not know.
 
     Args:
         cases: gives this process's cases, the same ones at every call.
         starts: of every anatomy of every case.
         strengths: of the ridge, to choose from.
+        independences: see :class:`ShapeFitHead`, to choose from.
 
     Returns:
         ``[R, K]`` mm: what the filters leave of the offsets of subjects that they do not know, root
@@ -55,7 +61,8 @@ def fit_filters(
     count, particles, inside = head.filters.weight.shape[1:]
     at_once = max(1, int(LARGEST_SUMS / (8 * particles * inside**2)))
     for first in range(0, count, at_once):
-        _fit_anatomies(head, cases, starts, strengths, slice(first, first + at_once))
+        some = slice(first, first + at_once)
+        _fit_anatomies(head, cases, starts, strengths, independences, some)
     return head.filters.log_spread.exp().square().mean(-1).sqrt()
 
 
@@ -64,25 +71,23 @@ def _fit_anatomies(
     cases: Callable[[], Iterable[FilterCase]],
     starts: int,
     strengths: Sequence[float],
+    independences: Sequence[float],
     anatomies: slice,
 ) -> None:
     shapes = head.prior.shapes.of(anatomies)
     count, particles, inside = head.filters.weight[0, anatomies].shape
-    states: dict[int, FitState] = {}
-    filters: Filters | None = None
+    states = [_start(head, case, starts, anatomies) for case in cases()]
     for r in range(len(head.stage_of_rounds)):
         sums = RidgeSums(count, particles, inside - 1, shapes.mean.device)
-        for n, case in enumerate(cases()):
-            if filters is None:
-                states[n] = _start(head, case, starts, anatomies)
-            else:
-                rows = torch.arange(count), case.fold[anatomies]
-                known = replace(filters, without=filters.without[rows])
-                states[n] = _advance(head, shapes, case, states[n], known, r - 1)
-            _add(head, shapes, case, states[n], sums, r, anatomies)
+        for case, state in zip(cases(), states, strict=True):
+            _add(head, shapes, case, state, sums, r, anatomies)
         sums.share()
         filters = sums.solve(strengths)
         head.filters.take(r, anatomies, filters)
+        trials = Trials(independences, count, shapes.mean.device)
+        for case, state in zip(cases(), states, strict=True):
+            _try(head, shapes, case, state, filters, r, anatomies, trials)
+        states = trials.choose(head.independence[r, anatomies])
 
 
 def _start(head: ShapeFitHead, case: FilterCase, starts: int, anatomies: slice) -> FitState:
@@ -99,20 +104,65 @@ def _look(
     return normals, around, image_profiles(case.seen, around, head.pattern(r))
 
 
-def _advance(
+def _try(
     head: ShapeFitHead,
     shapes: Shapes,
     case: FilterCase,
     state: FitState,
     filters: Filters,
     r: int,
-) -> FitState:
-    """Round ``r`` with the filters ``without`` the case ``[K, M, F + 1]``."""
+    anatomies: slice,
+    trials: 'Trials',
+) -> None:
+    """Round ``r`` with the filters that do not know the case, for every independence."""
     normals, around, profile = _look(head, shapes, case, state, r)
-    precision = head.independence * visible(case.seen, around) / filters.spread.unsqueeze(1) ** 2
-    offsets = Offsets(linear_offsets(filters.without, profile), precision)
-    found = posterior(state, shapes, normals, offsets, head.modes(r))
-    return moved(state, shapes, found.best)
+    without = filters.without[torch.arange(len(shapes.mean)), case.fold[anatomies]]
+    mean = linear_offsets(without, profile)
+    precision = visible(case.seen, around) / filters.spread.unsqueeze(1) ** 2
+    truth, exists = case.local_mm[anatomies].unsqueeze(1), case.has_shape[anatomies]
+    for independence in trials.independences:
+        offsets = Offsets(mean, independence * precision)
+        found = posterior(state, shapes, normals, offsets, head.modes(r))
+        after = moved(state, shapes, found.best)
+        left = (after.points(shapes) - truth).square().sum(-1).mean(-1).sqrt().mean(-1)
+        trials.add(independence, after, torch.where(exists, left, torch.zeros_like(left)))
+
+
+class Trials:
+    """Where every case gets with each of the ``independences``, and how far from the truth.
+
+    Args:
+        independences: to choose from.
+        num_anatomies: K.
+    """
+
+    def __init__(
+        self, independences: Sequence[float], num_anatomies: int, device: torch.device
+    ) -> None:
+        self.independences = tuple(independences)
+        self.states: dict[float, list[FitState]] = {i: [] for i in self.independences}
+        self.left = torch.zeros(len(self.independences), num_anatomies, device=device)
+
+    def add(self, independence: float, state: FitState, left_mm: Tensor) -> None:
+        """A case's state and its distance from the truth, ``[K]``; zero where nothing is known."""
+        self.states[independence].append(state)
+        self.left[self.independences.index(independence)] += left_mm
+
+    def choose(self, independence: Tensor) -> list[FitState]:
+        """Writes each anatomy's best into ``independence`` ``[K]``, of all processes' cases, and
+        gives the states that it led to."""
+        all_reduce(self.left)
+        best = self.left.argmin(0)
+        chosen = torch.tensor(self.independences).to(independence)[best]
+        independence.copy_(torch.where(self.left[0] > 0, chosen, independence))
+        rows = best, torch.arange(len(best), device=best.device)
+        tried = zip(*self.states.values(), strict=True)
+        return [FitState(*(torch.stack(x)[rows] for x in _parts(case))) for case in tried]
+
+
+def _parts(states: Sequence[FitState]) -> Iterator[tuple[Tensor, ...]]:
+    """The states' fields, one by one, of all of them."""
+    return zip(*([getattr(s, f.name) for f in fields(FitState)] for s in states), strict=True)
 
 
 def _add(

@@ -32,6 +32,7 @@ class Targets:
     world_mm: Tensor
     has_shape: Tensor
     has_box: Tensor
+    is_cut: Tensor
     counted: Tensor
     fold: Tensor
     forcing_draw: Tensor
@@ -152,7 +153,8 @@ class MASSM(ShapeNetwork):
         sizes = image_sizes(inputs, data_samples)
         pyramid = self.neck(self.backbone(inputs))
         maps = self.dense_head(pyramid)
-        losses = self.dense_head.loss(maps, truth.boxes, truth.has_box, truth.counted, sizes)
+        placed = truth.has_box | (truth.is_cut & truth.counted)
+        losses = self.dense_head.loss(maps, truth.boxes, placed, truth.counted, sizes)
         if self.mask_head is not None:
             drawn = self.mask_head(pyramid)
             true, labelled = stack_masks(data_samples, drawn.shape[2:])
@@ -177,13 +179,21 @@ class MASSM(ShapeNetwork):
         centers, masks, labelled = truth.boxes[..., :3], None, None
         if LOSS_OF_MASKS in self.loss_weights:
             masks, labelled = stack_masks(data_samples, inputs.shape[2:])
-            # What the scan cuts has a mask and no box: there regions lie where it is found.
+            # What the scan itself cuts has a mask and no box: there regions lie where it is found.
             with torch.no_grad():
                 found, _ = self.dense_head.decode(maps, sizes)
-            centers = torch.where(truth.has_box[..., None], centers, found[..., :3].to(centers))
+            placed = (truth.has_box | truth.is_cut)[..., None]
+            centers = torch.where(placed, centers, found[..., :3].to(centers))
         seeds = [sample.seed for sample in data_samples]
         targets = FitTargets(
-            centers, truth.local_vox, truth.has_shape, truth.fold, seeds, masks, labelled
+            centers,
+            truth.local_vox,
+            truth.has_shape,
+            truth.is_cut,
+            truth.fold,
+            seeds,
+            masks,
+            labelled,
         )
         return self.local_head.loss(Seen(inputs, sizes), targets)
 

@@ -11,12 +11,17 @@ class ShapeSample(BaseDataElement):
     (voxels before padding), ``seed`` (of what a head draws in training for this sample).
 
     Targets:
-        local_vox: ``[K, M, 3]`` local particles, voxels; zeros where ``has_box`` is false.
+        local_vox: ``[K, M, 3]`` local particles, voxels; zeros where ``has_box`` and ``is_cut`` are
+            false.
         world_mm: ``[K, M, 3]`` world particles, mm; zeros where ``has_shape`` is false.
-        boxes: ``[K, 6]`` centre and radius, voxels; zeros where ``has_box`` is false.
+        boxes: ``[K, 6]`` centre and radius, voxels; zeros where ``has_box`` and ``is_cut`` are
+            false.
         has_shape: ``[K]`` bool, the particles are in correspondence (not mirrored ones).
         has_box: ``[K]`` bool, a box exists (the anatomy is whole).
-        counted: ``[K]`` bool, the heat map's channel counts; false for truncated anatomies.
+        is_cut: ``[K]`` bool, the volume shows a part of it, and ``local_vox``, in correspondence,
+            are known from before it was cut.
+        counted: ``[K]`` bool, the heat map's channel counts; false for truncated anatomies, but for
+            those cut here whose middle the volume shows.
         fold: ``[K]`` 0 or 1, the half of an anatomy's training subjects that this one belongs to.
         forcing_draw: ``[1]`` uniform in [0, 1); below the teacher-forcing probability this
             subject's heads are fed with the truth.

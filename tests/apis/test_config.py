@@ -36,14 +36,14 @@ def test_a_setting_changed_once_reaches_every_part():
 def test_the_world_head_is_a_choice_of_the_config():
     init_default_scope('massm')
     options = {'model.world_head': {'_delete_': True, 'type': 'ProcrustesWorldHead'}}
-    config = load_config(ROOT / 'configs/massm_r18_phantom.py', options)
+    config = load_config(ROOT / 'configs/massm_r18_paper.py', options)
     assert type(MODELS.build(config.model).world_head).__name__ == 'ProcrustesWorldHead'
 
 
 def test_the_whole_network_shows_its_shapes():
     init_default_scope('massm')
     options = {'num_particles': 32, 'model.backbone.base_channels': 8}
-    model = MODELS.build(load_config(ROOT / 'configs/massm_r18_abdomen.py', options).model).eval()
+    model = MODELS.build(load_config(ROOT / 'configs/massm_r18_paper.py', options).model).eval()
     with torch.no_grad():
         out = model(torch.randn(2, 2, 64, 32, 96))
     assert out.boxes.shape == (2, 12, 6) and out.scores.shape == (2, 12)

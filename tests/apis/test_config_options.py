@@ -10,7 +10,7 @@ from massm.commands.options import add_config_options, check_device, check_jobs
 from massm.errors import ConfigError
 from tests.conftest import ROOT
 
-CONFIG = ROOT / 'configs/massm_r18_phantom.py'
+CONFIG = ROOT / 'configs/massm_r18_paper.py'
 
 
 def load(*words):

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SIZE = (36, 48, 40)
 
 
-@pytest.fixture(params=['massm_r18_phantom', 'massm_r101_totalseg'])
+@pytest.fixture(params=['massm_r18_paper', 'massm_r101_totalseg'])
 def network(request):
     """A small network of each kind: aligned ROI pooling with refinement, and the paper's."""
     init_default_scope('massm')

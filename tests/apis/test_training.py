@@ -113,7 +113,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(tiny_dataset, tmp_pa
         'optim_wrapper.optimizer.type=SGD',
         'optim_wrapper.optimizer.fused=False',
     ]
-    config = str(ROOT / 'configs/massm_r18_phantom.py')
+    config = str(ROOT / 'configs/massm_r18_paper.py')
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
@@ -164,7 +164,7 @@ def trained(tiny_dataset, tmp_path_factory):
         'train_cfg.val_interval=1',
         'custom_hooks.CVAEPretrainHook.steps=5',
     ]
-    config = str(ROOT / 'configs/massm_r18_phantom.py')
+    config = str(ROOT / 'configs/massm_r18_paper.py')
     command = [config, '--work-dir', str(folder), '--cfg-options', *options]
     assert run_command('train', command) == 0
     return folder, config, options
@@ -306,7 +306,7 @@ def test_no_checkpoint_and_no_place_to_write_are_named(tiny_config, tmp_path):
 
 
 def test_dataset_and_config_must_agree(tiny_dataset, capsys, tmp_path):
-    config = str(ROOT / 'configs/massm_r18_phantom.py')
+    config = str(ROOT / 'configs/massm_r18_paper.py')
     for change, message in {
         'spacing=3.0': 'prepared at 8 mm but the config says 3',
         'spacing=8.0': 'correspondences have 64 particles, the config asks for 512',

@@ -63,6 +63,7 @@ def test_particles_still_lie_on_the_surface_of_what_the_image_shows(blob, rng, k
         'local_vox': (mesh.vertices[None] / 2).astype(np.float32),
         'has_box': np.array([True]),
         'has_shape': np.array([True]),
+        'is_cut': np.array([False]),
         'counted': np.array([True]),
         'shape_models': [blob_model(blob, rng)],
         'rng': np.random.default_rng(3),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
@@ -39,6 +41,7 @@ def sample(seed=0, shape=(40, 36, 44)):
         'local_vox': local,
         'has_box': np.array([True, True, False]),
         'has_shape': np.array([True, True, False]),
+        'is_cut': np.zeros(3, dtype=bool),
         'counted': np.array([True, True, True]),
         'status': [AnatomyStatus.OK, AnatomyStatus.OK, AnatomyStatus.ABSENT],
         'template_world': generator.normal(size=(3, 6, 3)),
@@ -106,12 +109,51 @@ def test_masks_move_as_the_volume_does(step):
     assert packed.masks.shape == after['masks'].shape and packed.labelled.tolist() == [1, 1, 0]
 
 
-def test_what_leaves_the_field_of_view_is_truncated_not_learnt():
-    results = sample()
-    cut = RandomFieldOfView().apply(results, np.array([18, 0, 0]), np.array([40, 36, 44]))
-    assert cut['volume'].shape == (22, 36, 44)
-    assert not cut['has_shape'][:2].any() and not cut['counted'][:2].any()
-    assert cut['counted'][2]
+def cropped(results, first, last):
+    return RandomFieldOfView().apply(results, np.array(first), np.array(last))
+
+
+def test_what_the_field_of_view_cuts_is_known_to_be_cut_and_where_all_of_it_is():
+    """Whole no more, but its particles stay; its channel counts while its middle is in view."""
+    before = sample()
+    height = before['local_vox'][0, :, 0]
+    middle = (height.min() + height.max()) / 2
+    for first, counts in ((int(middle), True), (int(middle) + 2, False)):
+        cut = cropped(sample(), [first, 0, 0], [40, 36, 44])
+        assert cut['volume'].shape == (40 - first, 36, 44)
+        assert cut['is_cut'][0] and not cut['has_shape'][0] and not cut['has_box'][0]
+        assert cut['counted'][0] == counts and cut['counted'][2] and not cut['is_cut'][2]
+        packed = PackShapeInputs()(cut)['data_samples']
+        assert packed.local_vox[0].numpy() == pytest.approx(before['local_vox'][0] - [first, 0, 0])
+        assert packed.boxes[0].any() and not packed.world_mm[0].any()
+
+
+def test_what_was_cut_once_stays_cut_and_what_left_the_volume_is_known_to_be_gone():
+    low = int(sample()['local_vox'][0, :, 0].min()) + 2
+    cut = cropped(sample(), [low, 0, 0], [40, 36, 44])
+    back = RandomWarp(rotation=0, scale=0, translation=0, bend=0, prob=1)
+    back = back.apply(cut, replace(back.sample(cut['rng'], cut['volume'].shape), shift=[-9, 0, 0]))
+    assert back['local_vox'][0].min() > 0 and back['is_cut'][0] and not back['has_shape'][0]
+    gone = cropped(sample(), [26, 0, 0], [40, 36, 44])
+    assert gone['counted'].all() and not (gone['has_box'] | gone['is_cut']).any()
+    cut = RandomFlip(pairs=[NAMES[:2]], midline=['sacrum'], prob=1)(
+        cropped(sample(), [low, 0, 0], [40, 36, 44])
+    )
+    assert not cut['is_cut'].any() and not cut['counted'][1]
+
+
+def test_a_scan_ends_within_an_anatomy():
+    step = RandomFieldOfView(prob=0, through=1)
+    for seed in range(6):
+        before = sample(seed)
+        after = step(sample(seed))
+        assert after['is_cut'].any() and after['volume'].shape[:2] == before['volume'].shape[:2]
+        heights = after['local_vox'][after['is_cut'], :, 2]
+        hidden = (heights < -0.5) | (heights > after['volume'].shape[2] - 0.5)
+        assert hidden.any() and not hidden.all()
+    nothing = sample()
+    nothing['has_shape'][:] = False
+    assert step(nothing)['volume'].shape == (40, 36, 44)
 
 
 @pytest.mark.parametrize('cut_by', ['crop', 'warp'])
@@ -128,11 +170,12 @@ def test_a_box_is_taught_where_the_whole_anatomy_is_in_the_volume_and_nowhere_el
         after = RandomWarp(rotation=0, scale=0, translation=30, bend=0, prob=1)(results)
     targets = PackShapeInputs()(after)['data_samples']
     shape = torch.tensor(after['volume'].shape)
-    assert not targets.has_box[0] and not targets.counted[0]
+    assert not targets.has_box[0] and (flipped or cut_by == 'warp' or targets.is_cut[0])
     for k in range(3):
         low, high = targets.boxes[k, :3] - targets.boxes[k, 3:], targets.boxes[k].view(2, 3).sum(0)
         assert not targets.has_box[k] or ((low >= -0.5) & (high <= shape - 0.5)).all()
-        assert targets.has_box[k] or not (targets.has_shape[k] or targets.boxes[k].any())
+        assert targets.has_box[k] or not targets.has_shape[k]
+        assert targets.has_box[k] or targets.is_cut[k] or not targets.boxes[k].any()
 
 
 def test_a_crop_that_cuts_nothing_moves_nothing_in_the_image():

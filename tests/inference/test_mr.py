@@ -32,7 +32,7 @@ OPTIONS = [
     'val_dataloader.persistent_workers=False',
     'log_level=WARNING',
 ]
-CONFIG = str(ROOT / 'configs/massm_fit_mr.py')
+CONFIG = str(ROOT / 'configs/massm_r18_mr.py')
 
 
 def run(command, *words):
@@ -101,7 +101,7 @@ def test_a_config_for_ct_is_refused_on_mr_and_an_mr_checkpoint_as_ct(trained, tm
     phantom = str(ROOT / 'configs/massm_r18_phantom.py')
     assert run('train', phantom, '--work-dir', tmp_path, *data) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert 'is a cohort of MR but the config is for CT' in said and 'massm_fit_mr.py' in said
+    assert 'is a cohort of MR but the config is for CT' in said and 'massm_r18_mr.py' in said
     assert run('train', phantom, '--work-dir', tmp_path, *data, 'modality=mr') == 1
     assert 'the windows are in HU' in capsys.readouterr().err
     checkpoint = trained / f'work/epoch_{EPOCHS}.pth'

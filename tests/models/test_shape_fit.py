@@ -8,7 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from massm.engine.shape_filter_training import FilterCase, fit_filters
+from massm.engine.shape_filter_training import (
+    INDEPENDENCES,
+    FilterCase,
+    Trials,
+    fit_filters,
+)
 from massm.io.templates import ShapeTemplate
 from massm.models.roi_heads.shape_fit_head import FitTargets, ShapeFitHead
 from massm.models.shape_fit.posterior import (
@@ -214,8 +219,8 @@ def errors(head, cases):
 
 
 def targets(points, seed):
-    has = torch.ones(1, 1, dtype=torch.bool)
-    return FitTargets(middle(points), points, has, torch.zeros(1, 1, dtype=torch.long), [seed])
+    has, fold = torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 1, dtype=torch.long)
+    return FitTargets(middle(points), points, has, ~has, fold, [seed])
 
 
 def test_a_head_learns_to_fit_bright_blobs_and_says_how_sure_it_is():
@@ -255,8 +260,43 @@ def test_closed_form_filters_fit_bright_blobs_without_any_training():
     cases = blobs(head, 16)
     left = fit_filters(head, lambda: filter_cases(cases[:14]), starts=4)
     assert left.shape == (3, 1) and left[1, 0] < left[0, 0]
+    chosen = head.independence.flatten().tolist()
+    assert len(chosen) == 3 and all(
+        any(i == pytest.approx(c) for i in INDEPENDENCES) for c in chosen
+    )
     fits, means = errors(head, cases[14:])
     assert (fits < 0.6 * means).all()
+
+
+def test_of_the_trials_each_anatomy_keeps_its_own_best_and_where_it_led():
+    """Anatomy 0 gets nearest with 0.5, anatomy 1 with 0.1, and of anatomy 2 nothing is known."""
+    trials = Trials((0.1, 0.5), 3, torch.device('cpu'))
+    for _ in range(2):
+        for i, left in ((0.1, [3.0, 1.0, 0.0]), (0.5, [2.0, 4.0, 0.0])):
+            trials.add(i, FitState.at(torch.full((3, 1, 3), i), 2), torch.tensor(left))
+    independence = torch.full((3,), 0.3)
+    states = trials.choose(independence)
+    assert independence.tolist() == pytest.approx([0.5, 0.1, 0.3])
+    assert len(states) == 2
+    assert states[1].translation[:2, 0, 0].tolist() == pytest.approx([0.5, 0.1])
+
+
+def test_of_what_is_cut_only_the_visible_particles_teach():
+    """Those outside of the scan may be anywhere; of a whole anatomy all count."""
+    head = blob_head(starts=2)
+    ((image, points),) = blobs(head, 1)
+    sizes = torch.tensor([[64, 64, 30]])
+    far = points.clone()
+    far[..., 2] += 40.0 * (points[..., 2] > 40)
+
+    def loss(truth, cut):
+        head.steps.zero_()
+        flags = torch.tensor([[cut]])
+        told = replace(targets(points, 3), local_vox=truth, has_shape=~flags, is_cut=flags)
+        return float(head.loss(Seen(image[..., :30], sizes), told)['L_l'].detach())
+
+    assert loss(points, cut=True) == loss(far, cut=True) != loss(points, cut=False)
+    assert loss(points, cut=False) != loss(far, cut=False)
 
 
 def test_several_starts_agree_and_their_spread_is_part_of_the_uncertainty():

@@ -122,7 +122,7 @@ def test_a_spoilt_model_is_refused_and_executes_nothing(spoil, copy, image, tmp_
 def test_a_checkpoint_that_would_execute_is_refused(image, tmp_path, tiny_dataset, capsys):
     mark = tmp_path / 'executed'
     torch.save({'state_dict': {}, 'meta': Bomb(mark)}, tmp_path / 'bomb.pth')
-    config = str(ROOT / 'configs/massm_r18_phantom.py')
+    config = str(ROOT / 'configs/massm_r18_paper.py')
     command = [image, '--model', str(tmp_path / 'bomb.pth'), '--config', config]
     options = ['--out', str(tmp_path / 'out'), '--cfg-options', f'data_root={tiny_dataset}']
     assert run_command('infer', [*command, *options]) == 1

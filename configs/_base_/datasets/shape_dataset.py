@@ -32,5 +32,3 @@ test_dataloader = dict(
     sampler=dict(type='SeededSampler', shuffle=False, round_up=False),
     dataset=dict(type='ShapeDataset', split='test', pipeline=test_pipeline, test_mode=True),
 )
-val_evaluator = [dict(type='DetectionMetric'), dict(type='ShapeMetric')]
-test_evaluator = [dict(type='DetectionMetric'), dict(type='ShapeMetric', surfaces=True)]

@@ -1,9 +1,9 @@
 # Shapes fitted to the image: the network says where each anatomy is, on a map of two voxels a cell,
 # and ShapeFitHead takes the place of ROI pooling, regression and world head.
-_base_ = './massm_r18.py'
+_base_ = './massm_r18_paper.py'
 model = dict(
     # The first convolution is small: on a CPU the paper's of seven voxels takes half of all time.
-    backbone=dict(base_channels=32, stem_kernel=4, with_stem=True),
+    backbone=dict(base_channels=16, stem_kernel=4, with_stem=True),
     neck=dict(out_channels=16, num_outs=1),
     dense_head=dict(
         _delete_=True,

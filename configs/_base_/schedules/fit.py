@@ -1,7 +1,7 @@
 # One phase: detector and fit learn from the first step, since the fit's starts are drawn around the
 # truth.
-max_epochs = 28
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=7)
+max_epochs = 36
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=9)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -18,3 +18,9 @@ custom_hooks = [
     dict(type='FilterFitHook', samples=200, starts=3),
     dict(type='CalibrationHook'),
 ]
+val_evaluator = [
+    dict(type='DetectionMetric'),
+    dict(type='ShapeMetric', surfaces=True),
+    dict(type='UncertaintyMetric'),
+]
+test_evaluator = val_evaluator

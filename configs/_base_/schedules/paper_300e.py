@@ -21,3 +21,5 @@ custom_hooks = [
     dict(type='TeacherForcingHook', begin=20, end=70),
     dict(type='CVAEPretrainHook', steps=2000, batch_size=64, lr=1e-3),
 ]
+val_evaluator = [dict(type='DetectionMetric'), dict(type='ShapeMetric')]
+test_evaluator = [dict(type='DetectionMetric'), dict(type='ShapeMetric', surfaces=True)]

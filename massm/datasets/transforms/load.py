@@ -48,10 +48,11 @@ class LoadVolume(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadParticles(BaseTransform):
-    """Adds ``local_vox`` ``[K, M, 3]`` and three flags ``[K]``: ``has_box`` (``local_vox`` holds
+    """Adds ``local_vox`` ``[K, M, 3]`` and four flags ``[K]``: ``has_box`` (``local_vox`` holds
     points on the whole anatomy, whose extent is its box), ``has_shape`` (and they are in
-    correspondence) and ``counted`` (whole or known to be absent, so that the detector's channel
-    counts)."""
+    correspondence), ``is_cut`` (the volume shows a part of it, and where all of it is is known from
+    before it was cut) and ``counted`` (it is known whether the volume shows it, so that the
+    detector's channel counts)."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """See the class."""
@@ -68,6 +69,7 @@ class LoadParticles(BaseTransform):
             local_vox=local,
             has_box=has_shape.copy(),
             has_shape=has_shape,
+            is_cut=np.zeros_like(has_shape),
             counted=has_shape | missing,
         )
         return results

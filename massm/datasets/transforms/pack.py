@@ -28,7 +28,9 @@ class PackShapeInputs(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """See the class."""
         local = torch.as_tensor(results['local_vox'], dtype=torch.float32)
-        has_box, has_shape = (torch.as_tensor(results[key]) for key in ('has_box', 'has_shape'))
+        has_box, has_shape, is_cut = (
+            torch.as_tensor(results[key]) for key in ('has_box', 'has_shape', 'is_cut')
+        )
         sample = ShapeSample(
             metainfo={
                 **{key: results[key] for key in META},
@@ -42,9 +44,10 @@ class PackShapeInputs(BaseTransform):
             }
         )
         sample.local_vox, sample.has_shape, sample.has_box = local, has_shape, has_box
+        sample.is_cut = is_cut
         sample.world_mm = _world(local, results['spacing'], results['template_world'], has_shape)
         boxes = Boxes3D.from_points(local).tensor
-        sample.boxes = torch.where(has_box[:, None], boxes, torch.zeros_like(boxes))
+        sample.boxes = torch.where((has_box | is_cut)[:, None], boxes, torch.zeros_like(boxes))
         sample.counted = torch.as_tensor(results['counted'])
         sample.fold = torch.as_tensor(results.get('fold', np.zeros(len(has_box), dtype=int)))
         for key in ('masks', 'labelled'):

@@ -16,7 +16,7 @@ class RandomFlip(BaseTransform):
     """Mirrors left and right. A pair swaps names; a midline anatomy keeps its own.
 
     A mirrored left kidney looks like a right one, but its particles are numbered for the left: the
-    flipped sample teaches detection (boxes), not shape.
+    flipped sample teaches detection (boxes) and masks, not shape.
 
     Args:
         pairs: names that swap, e.g. ``[('kidney_left', 'kidney_right')]``.
@@ -54,9 +54,12 @@ class RandomFlip(BaseTransform):
         results['volume'] = np.ascontiguousarray(results['volume'][::-1])
         if 'masks' in results:
             results['masks'] = np.ascontiguousarray(results['masks'][order, ::-1])
+        # What is cut has no box, and its particles are nobody's now.
+        results['counted'] = results['counted'] & ~results['is_cut']
         for key in {'has_box', 'counted', 'labelled'} & results.keys():
             results[key] = results[key][order]
         results['has_shape'] = np.zeros(len(order), dtype=bool)
+        results['is_cut'] = np.zeros(len(order), dtype=bool)
         results['local_vox'] = np.where(results['has_box'][:, None, None], local, 0.0)
         results['status'] = [results['status'][i] for i in order]
         leave_files_behind(results)

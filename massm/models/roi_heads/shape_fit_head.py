@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from massm.errors import ConfigError
 from massm.io.templates import ShapeTemplate
 from massm.models.losses.focal_regression import masked_mean
 from massm.models.precision import full_precision
@@ -49,11 +50,13 @@ STARTS = torch.cat([torch.zeros(1, 3), torch.eye(3), -torch.eye(3)])
 @dataclass(frozen=True)
 class Round:
     """One round: the state it began with, what was seen (offsets along ``normals``
-    ``[K, N, M, 3]`` and logarithms of their standard deviations ``[K, N, M]``, mm), the posterior,
-    and the regions that were drawn, if any were yet."""
+    ``[K, N, M, 3]`` and logarithms of their standard deviations ``[K, N, M]``, mm, of particles
+    that are ``visible`` ``[K, N, M]``), the posterior, and the regions that were drawn, if any were
+    yet."""
 
     before: FitState
     normals: Tensor
+    visible: Tensor
     mean: Tensor
     log_std: Tensor
     posterior: Posterior
@@ -79,14 +82,16 @@ class FitTargets:
     """What a fit learns from, of a batch of B.
 
     ``centers_vox`` ``[B, K, 3]`` that starts are drawn around, ``local_vox`` ``[B, K, M, 3]`` and
-    where it exists, ``has_shape`` ``[B, K]``; each subject's ``fold`` ``[B, K]`` of the filters;
-    ``seeds``, so that what is drawn depends on nothing but the sample; where regions are drawn,
-    ``masks`` ``[B, K, X, Y, Z]`` and which are ``labelled`` ``[B, K]``.
+    where they are known, whole (``has_shape`` ``[B, K]``) or in part visible (``is_cut``
+    ``[B, K]``); each subject's ``fold`` ``[B, K]`` of the filters; ``seeds``, so that what is drawn
+    depends on nothing but the sample; where regions are drawn, ``masks`` ``[B, K, X, Y, Z]`` and
+    which are ``labelled`` ``[B, K]``.
     """
 
     centers_vox: Tensor
     local_vox: Tensor
     has_shape: Tensor
+    is_cut: Tensor
     fold: Tensor
     seeds: Sequence[int]
     masks: Tensor | None = None
@@ -101,23 +106,29 @@ class ShapeFitHead(BaseModule):
         num_anatomies, num_particles: K and M.
         in_channels: of the images it reads.
         spacing: of the volume, mm.
-        stages: in order, each with ``reach`` and ``beside`` of the profiles (mm), ``rounds``,
-            ``modes`` that may move, and with a ``region`` whether it ``reads_region``.
-        region: ``cells``, ``margin`` (mm) and ``channels`` of :class:`RegionGrid` and
+        stages: in order, each with ``reach`` and ``beside`` of the profiles, ``rounds``, ``modes``
+            that may move, and with a ``region`` whether it ``reads_region``.
+        lengths_in: what ``reach``, ``beside``, ``margin`` and ``start_std`` are given in, ``mm`` or
+            ``voxels``.
+        region: ``cells``, ``margin`` and ``channels`` of :class:`RegionGrid` and
             :class:`RegionNetwork`: masks drawn around the shapes, anew for each stage that reads
             them; none without.
         samples: on a profile.
         starts: fits a box in training, each from its own start.
         particles_per_step: of every anatomy in a training step, drawn anew in each; all without.
             Neighbours see almost the same, so that more subjects teach more than more particles.
-        start_std: of the starts' distance from the true centre in training, mm an axis.
+        start_std: of the starts' distance from the true centre in training, an axis.
         start_turn: of their rotation, radians.
         test_starts: fits a box in use: from its centre and ``start_std`` beside it along the axes,
             at most seven.
         hidden, code: see :class:`OffsetNetwork`.
-        independence: share of the particles that count as independent measurements; neighbours
-            err alike.
+        independence: share of the particles that count as independent measurements, since
+            neighbours err alike; with the filters a better one is chosen for every round and
+            anatomy (:func:`~massm.engine.shape_filter_training.fit_filters`).
         prior: of :class:`ShapePrior`.
+
+    Raises:
+        ConfigError: ``lengths_in`` is neither.
     """
 
     def __init__(
@@ -127,6 +138,7 @@ class ShapeFitHead(BaseModule):
         in_channels: int,
         spacing: float,
         stages: Sequence[dict],
+        lengths_in: str = 'mm',
         region: dict | None = None,
         samples: int = 13,
         starts: int = 4,
@@ -141,11 +153,14 @@ class ShapeFitHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.spacing, self.stages = spacing, list(stages)
-        self.starts, self.start_std, self.start_turn = starts, start_std, start_turn
+        if lengths_in not in ('mm', 'voxels'):
+            raise ConfigError(f'lengths_in must be mm or voxels, got {lengths_in!r}')
+        unit = spacing if lengths_in == 'voxels' else 1.0
+        self.spacing, self.stages = spacing, [_in_mm(stage, unit) for stage in stages]
+        self.starts, self.start_std, self.start_turn = starts, unit * start_std, start_turn
         self.test_starts = min(test_starts, len(STARTS))
         self.particles_per_step = min(particles_per_step or num_particles, num_particles)
-        self.independence = independence
+        self.first_independence = independence
         # What validation says of the standard deviations: a factor, and which mean (mm) is usual.
         self.register_buffer('deviation_factor', torch.ones(num_anatomies))
         self.register_buffer('usual_uncertainty', torch.full((num_anatomies,), torch.inf))
@@ -158,9 +173,11 @@ class ShapeFitHead(BaseModule):
         shown = in_channels * LINES * samples
         reaches = [self.stages[i]['reach'] for i in self.stage_of_rounds]
         self.filters = LinearOffsets(num_anatomies, num_particles, shown, reaches)
+        chosen = torch.full((len(reaches), num_anatomies), float(independence))
+        self.register_buffer('independence', chosen)
         self.region_grid = self.region_network = None
         if region is not None:
-            cells, margin = region['cells'], region['margin']
+            cells, margin = region['cells'], unit * region['margin']
             self.region_grid = RegionGrid(num_anatomies, cells, margin, spacing)
             self.region_network = RegionNetwork(num_anatomies, in_channels + 1, region['channels'])
         self.networks = nn.ModuleList(
@@ -185,6 +202,7 @@ class ShapeFitHead(BaseModule):
         if self.region_grid is not None:
             self.region_grid.read(self.prior.shapes)
         self.filters.forget()
+        self.independence.fill_(self.first_independence)
         self.deviation_factor.fill_(1.0)
         self.usual_uncertainty.fill_(torch.inf)
 
@@ -213,6 +231,7 @@ class ShapeFitHead(BaseModule):
         """
         shapes = self.prior.shapes if particles is None else self.prior.shapes.some(particles)
         independence = self.independence * (self.prior.mean.shape[1] / shapes.mean.shape[1])
+        independence = independence[..., None, None]
         learning = torch.is_grad_enabled()
         drawn, drawn_for = None, None
         for r, i in enumerate(self.stage_of_rounds):
@@ -227,11 +246,12 @@ class ShapeFitHead(BaseModule):
             with torch.set_grad_enabled(learning and (taught is None or r in taught)):
                 said = (profile, linear, log_spread, shapes.patches, particles)
                 mean, log_std = self.networks[i](*said)
-            precision = independence * torch.exp(-2 * log_std.detach()) * visible(seen, around)
+            shown = visible(seen, around)
+            precision = independence[r] * torch.exp(-2 * log_std.detach()) * shown
             offsets = Offsets(mean.detach(), precision)
             found = posterior(state, shapes, normals, offsets, self.modes(r))
             after = moved(state, shapes, found.best)
-            yield Round(state, normals, mean, log_std, found, after, drawn)
+            yield Round(state, normals, shown, mean, log_std, found, after, drawn)
             state = after
 
     def _draw(self, seen: Seen, state: FitState) -> DrawnRegions:
@@ -295,13 +315,15 @@ class ShapeFitHead(BaseModule):
 
     def loss(self, seen: Seen, targets: FitTargets) -> dict[str, Tensor]:
         """``L_l``: negative logarithm of the Gaussian likelihood of the true offsets, mean over
-        particles and over one round of each stage; where regions are drawn ``L_s``, of those that
-        are labelled."""
+        particles (of what is cut, those that are visible) and over one round of each stage; where
+        regions are drawn ``L_s``, of those that are labelled."""
         particles, taught = self._draw_step()
         truth = (targets.local_vox[:, :, particles].float() * self.spacing).transpose(0, 1)
         truth = truth.repeat_interleave(self.starts, 1)
-        exists = targets.has_shape.transpose(0, 1).repeat_interleave(self.starts, 1)
-        fold = targets.fold.transpose(0, 1).repeat_interleave(self.starts, 1)
+        whole, cut, fold = (
+            x.transpose(0, 1).repeat_interleave(self.starts, 1)
+            for x in (targets.has_shape, targets.is_cut, targets.fold)
+        )
         centers = targets.centers_vox.transpose(0, 1).float() * self.spacing
         state = self.draw_starts(centers, targets.seeds, self.starts)
         with full_precision(seen.images):
@@ -311,7 +333,8 @@ class ShapeFitHead(BaseModule):
                 if r.drawn is not None and all(r.drawn is not other for other in drawings):
                     drawings.append(r.drawn)
                 if n in taught:
-                    likelihoods.append(masked_mean(likelihood(r, truth, shapes), exists))
+                    loss = likelihood(r, truth, shapes, r.visible | whole[..., None])
+                    likelihoods.append(masked_mean(loss, whole | cut))
             losses = {'L_l': torch.stack(likelihoods).mean()}
             if drawings:
                 each = [self._region_loss(drawn, targets) for drawn in drawings]
@@ -346,6 +369,10 @@ class ShapeFitHead(BaseModule):
         return replace(state, rotation=rotation_from_vector(self.start_turn * turn))
 
 
+def _in_mm(stage: dict, unit: float) -> dict:
+    return {**stage, 'reach': unit * stage['reach'], 'beside': unit * stage['beside']}
+
+
 def mean_of_starts(state: FitState, starts: int) -> FitState:
     """``[K, N * starts]`` fits to the ``[K, N]`` means of their poses and coefficients: a shape of
     the model that turns with the patient."""
@@ -357,14 +384,15 @@ def mean_of_starts(state: FitState, starts: int) -> FitState:
     return FitState(u @ v, translation, coefficients, start)
 
 
-def likelihood(round_: Round, truth_mm: Tensor, shapes: Shapes) -> Tensor:
-    """``[K, N, M]``: negative logarithm of the Gaussian likelihood of the true offsets.
+def likelihood(round_: Round, truth_mm: Tensor, shapes: Shapes, counted: Tensor) -> Tensor:
+    """``[K, N, M]``: negative logarithm of the Gaussian likelihood of the true offsets of particles
+    that are ``counted`` ``[K, N, M]``, weighed so that a row's mean is theirs; zero for the others.
 
     Beyond three standard deviations the square grows no steeper: wrong correspondences.
     """
     offset = truth_mm - round_.before.points(shapes)
     true = (round_.normals * offset).sum(-1)
     error = (true - round_.mean) * torch.exp(-round_.log_std)
-    return (
-        F.huber_loss(error, torch.zeros_like(error), reduction='none', delta=3.0) + round_.log_std
-    )
+    misfit = F.huber_loss(error, torch.zeros_like(error), reduction='none', delta=3.0)
+    share = counted.float().mean(-1, keepdim=True).clamp(min=1 / counted.shape[-1])
+    return (misfit + round_.log_std) * counted / share

@@ -1,6 +1,6 @@
-# A light network for small cohorts and CPUs: ResNet-18 of half the width, ROI pooling by aligned
-# trilinear samples (sub-voxel box edges matter at 12 to 16 mm a cell), and a window each for lung
-# and for soft tissue.
+# The paper's heads on a light network for small cohorts and CPUs: ResNet-18 of half the width, ROI
+# pooling by aligned trilinear samples (sub-voxel box edges matter at 12 to 16 mm a cell), and a
+# window each for lung and for soft tissue.
 _base_ = './massm_r101.py'
 model = dict(
     data_preprocessor=dict(
