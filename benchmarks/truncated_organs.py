@@ -1,4 +1,4 @@
-"""What a fit says of the part of an organ that the scan does not show.
+"""What a fit says of what the scan cuts of an organ, and of organs beyond the end of the scan.
 
 Example: python benchmarks/truncated_organs.py CONFIG CHECKPOINT --cfg-options data_root=DATASET
 
@@ -27,7 +27,9 @@ from massm.shape.alignment import rigid_fit_batched
 from massm.structures.shape_sample import ShapeSample
 
 SHARES = (1 / 3, 1 / 2)
-COLUMNS = ('hidden', 'mean shape, hidden', 'seen', 'within 1 std', 'within 2 std', 'cases')
+COLUMNS = ('hidden', 'mean shape, hidden', 'seen', 'within 1 std', 'within 2 std', 'found')
+# Slices that a scan has at least, and that lie between its end and an organ that is beyond it.
+LEAST_SLICES, APART = 12, 1
 
 
 def main() -> None:
@@ -46,19 +48,27 @@ def main() -> None:
     model = MODELS.build({**config.model, 'template_root': None})
     model.load_state_dict(load_checkpoint(args.checkpoint)['state_dict'])
     dataset = DATASETS.build({**config.test_dataloader.dataset, 'split': args.split})
+    model.eval()
     rows: dict[tuple[str, float], list[list[float]]] = defaultdict(list)
+    beyond: dict[str, list[bool]] = defaultdict(list)
     for n in range(args.skip, len(dataset)):
-        for name, share, measured in _subject(model.eval(), dataset[n]):
+        for name, share, measured in _cut(model, dataset[n]):
             rows[name, share].append(measured)
-    table = Table('anatomy', 'hidden share', *COLUMNS)
+        for name, found in _beyond(model, dataset[n]):
+            beyond[name].append(found)
+    table = Table('anatomy', 'hidden share', *COLUMNS, 'cases')
     for (name, share), measured in sorted(rows.items()):
         means = [f'{value:.2f}' for value in np.mean(measured, 0)]
         table.add_row(name, f'{share:.2f}', *means, str(len(measured)))
     Console(width=140).print(table)
+    table = Table('anatomy beyond the end of the scan', 'found', 'cases')
+    for name, found in sorted(beyond.items()):
+        table.add_row(name, str(sum(found)), str(len(found)))
+    Console(width=140).print(table)
 
 
 @torch.no_grad()
-def _subject(model: MASSM, item: dict) -> Iterator[tuple[str, float, list[float]]]:
+def _cut(model: MASSM, item: dict) -> Iterator[tuple[str, float, list[float]]]:
     volume, sample = item['inputs'], item['data_samples']
     for k, name in enumerate(sample.anatomies):
         if not sample.has_shape[k]:
@@ -74,7 +84,24 @@ def _subject(model: MASSM, item: dict) -> Iterator[tuple[str, float, list[float]
                 local = found.pred_local_vox[k] + torch.tensor([0.0, 0.0, first])
                 deviation = found.pred_deviation_mm[k]
                 measured = _measure(model, k, local, deviation, sample, hidden)
-                yield name, share, measured
+                yield name, share, [*measured, float(_is_found(found, k))]
+
+
+@torch.no_grad()
+def _beyond(model: MASSM, item: dict) -> Iterator[tuple[str, bool]]:
+    volume, sample = item['inputs'], item['data_samples']
+    for k, name in enumerate(sample.anatomies):
+        if not sample.has_shape[k]:
+            continue
+        height = sample.local_vox[k, :, 2]
+        last, first = int(height.min()) - APART, int(np.ceil(height.max())) + APART + 1
+        for left in (volume[..., : max(last, 0)], volume[..., first:]):
+            if left.shape[-1] >= LEAST_SLICES:
+                yield name, _is_found(_predict(model, left, sample), k)
+
+
+def _is_found(found: ShapeSample, k: int) -> bool:
+    return bool(found.scores[k] >= found.score_threshold)
 
 
 def _predict(model: MASSM, volume: Tensor, sample: ShapeSample) -> ShapeSample:

@@ -1,56 +1,75 @@
 #!/usr/bin/env bash
-# From nothing to a trained and tested model on a synthetic cohort, in about a quarter of an hour.
-# Usage: bash tools/quickstart.sh [--subjects 48] [--spacing 4] [--particles 512] [--epochs N]
-#          [--work-dir work_dirs/quickstart] [KEY=VALUE ...]
+# From nothing to the shapes of a real patient, in minutes. With --train further: to a network
+# trained and tested on a synthetic cohort, in about a quarter of an hour.
+# Usage: bash tools/quickstart.sh [--work-dir work_dirs/quickstart]
+#          [--train [--subjects 48] [--spacing 4] [--particles 512] [--epochs N] [KEY=VALUE ...]]
 # KEY=VALUE as after --cfg-options, for training, test and export. What is done is not done again.
 set -euo pipefail
 CALLED_FROM=$PWD
 # shellcheck source=tools/environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-SUBJECTS=48 SPACING=4 PARTICLES=512 WORK=work_dirs/quickstart OPTIONS=() AGREED=()
+SUBJECTS=48 SPACING=4 PARTICLES=512 WORK=work_dirs/quickstart OPTIONS=() AGREED=() TRAIN= OF_TRAINING=
 while [ $# -gt 0 ]; do
   case $1 in
-    [!-]*=*) AGREED+=("$1"); shift; continue ;;
-    --subjects) SUBJECTS=$2 ;;
-    --spacing) SPACING=$2 ;;
-    --particles) PARTICLES=$2 ;;
-    --epochs) OPTIONS+=("train_cfg.max_epochs=$2") ;;
+    [!-]*=*) AGREED+=("$1"); OF_TRAINING=$1; shift; continue ;;
+    --train) TRAIN=1; shift; continue ;;
+    --subjects) SUBJECTS=$2 OF_TRAINING=$1 ;;
+    --spacing) SPACING=$2 OF_TRAINING=$1 ;;
+    --particles) PARTICLES=$2 OF_TRAINING=$1 ;;
+    --epochs) OPTIONS+=("train_cfg.max_epochs=$2" "param_scheduler.1.T_max=$2"); OF_TRAINING=$1 ;;
     --work-dir) case $2 in /*) WORK=$2 ;; *) WORK=$CALLED_FROM/$2 ;; esac ;;
     *) fail "unknown option $1; see the head of tools/quickstart.sh" ;;
   esac
   shift 2 || fail "option $1 needs a value"
 done
+[ -n "$TRAIN" ] || [ -z "$OF_TRAINING" ] || fail "$OF_TRAINING is of the training; add --train"
 SOURCE=$WORK/source DATA=$WORK/dataset CONFIG=configs/massm_r18_phantom.py
 ANATOMIES="heart_ventricle_left heart_ventricle_right heart_atrium_left heart_atrium_right
   lung_upper_lobe_left lung_upper_lobe_right spleen"
 
 step() { printf '\n== %s (%d s so far)\n' "$1" "$SECONDS"; }
 
-step "1/7 environment"
+step "environment"
 make_environment ""
-step "2/7 phantom cohort of $SUBJECTS subjects"
+step "shapes of a patient"
+if [ -e "$WORK/patient/headneck_ct/report.html" ]; then
+  echo "inferred before: $WORK/patient/headneck_ct"
+else
+  python tools/infer.py examples/headneck_ct.nii.gz --model headneck_ct --out "$WORK/patient" --report
+fi
+if [ -z "$TRAIN" ]; then
+  cat <<END
+
+Done in $SECONDS s. Where to look:
+  $WORK/patient/headneck_ct/report.html   the surfaces in the scan, and against the population
+  $WORK/patient/headneck_ct/              particles, meshes, label map, result.json
+Your own scan: massm infer ct.nii.gz --out out --report; your own cohort: see the README.
+END
+  exit
+fi
+step "1/6 phantom cohort of $SUBJECTS subjects"
 if [ "$({ wc -l <"$SOURCE/meta.csv"; } 2>/dev/null || echo 0)" != $((SUBJECTS + 1)) ]; then
   rm -rf "$SOURCE"
   python tools/make_phantom.py "$SOURCE" --subjects "$SUBJECTS" --spacing "$SPACING" --seed 0
 fi
-step "3/7 dataset"
+step "2/6 dataset"
 # shellcheck disable=SC2086
 python tools/prepare_dataset.py "$SOURCE" "$DATA" --anatomies $ANATOMIES --spacing "$SPACING"
-step "4/7 correspondences"
+step "3/6 correspondences"
 python tools/build_pdm.py "$DATA" --particles "$PARTICLES"
-step "5/7 training"
+step "4/6 training"
 AGREED+=("data_root=$DATA" "spacing=$SPACING" "num_particles=$PARTICLES")
 SHARED=(--work-dir "$WORK" --cfg-options "${AGREED[@]}")
 python tools/train.py $CONFIG --resume "${SHARED[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"}
-step "6/7 test"
+step "5/6 test"
 BEST=$(ls -t "$WORK"/best_*.pth | head -n 1)
 if [ "$WORK/report/report.html" -nt "$BEST" ]; then
   echo "tested before: $WORK/test/metrics.json"
 else
   python tools/test.py $CONFIG --report "${SHARED[@]}"
 fi
-step "7/7 export, and inference on one CT"
+step "6/6 export, and inference on one CT"
 if [ "$WORK/inferred/ct/result.json" -nt "$BEST" ]; then
   echo "inferred before: $WORK/inferred/ct"
 else

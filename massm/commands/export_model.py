@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--half', action='store_true', help='weights in half precision: half as large'
     )
     parser.add_argument('--data', default='unstated', help='what it was trained on, for its card')
+    parser.add_argument('--limits', default='', help='where it is known to fail, for its card')
     parser.add_argument(
         '--network',
         nargs=2,
@@ -58,6 +59,13 @@ def run(args: argparse.Namespace) -> None:
     config = load_config(args.config, args.cfg_options)
     checkpoint = args.checkpoint or find_checkpoint(Path(resolve_work_dir(config, None)))
     export_model(
-        config, checkpoint, args.out, args.licence, args.data, args.trust_checkpoint, args.half
+        config,
+        checkpoint,
+        args.out,
+        args.licence,
+        args.data,
+        args.trust_checkpoint,
+        args.half,
+        args.limits,
     )
     print(f'{args.out}: use it with: massm infer --model {args.out} ct.nii.gz --out out/')

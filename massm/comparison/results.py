@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from massm.comparison.methods import MEASURES, REFERENCES, Method
-from massm.evaluation.comparison import Summary, bootstrap_interval, holm, paired_p_value, summarise
+from massm.evaluation.comparison import (
+    Summary,
+    holm,
+    paired_p_value,
+    summarise,
+    summarise_anatomies,
+)
 
 ALL = 'all'
 # Of one measure: anatomy to method to patient to value, the mean over seeds.
@@ -80,15 +86,7 @@ def table(values: Values, methods: Sequence[str]) -> list[dict[str, Any]]:
 def _summary(values: Values, anatomy: str, name: str) -> Summary | None:
     if anatomy != ALL:
         return summarise(list(values[anatomy].get(name, {}).values()))
-    own = {a: methods[name] for a, methods in values.items() if methods.get(name)}
-    if not own:
-        return None
-    patients = sorted({patient for cases in own.values() for patient in cases})
-    grid = np.array([[cases.get(p, np.nan) for p in patients] for cases in own.values()])
-    means = np.nanmean(grid, axis=0)
-    low, high = bootstrap_interval(grid)
-    mean = float(np.nanmean(grid, axis=1).mean())
-    return Summary(len(patients), mean, float(np.median(means)), low, high)
+    return summarise_anatomies({a: methods.get(name, {}) for a, methods in values.items()})
 
 
 def _corrected(values: Values, name: str, reference: str) -> Mapping[str, float | None]:

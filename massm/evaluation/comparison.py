@@ -30,6 +30,21 @@ def summarise(values: Sequence[float], seed: int = 0) -> Summary | None:
     return Summary(len(array), float(array.mean()), float(np.median(array)), low, high)
 
 
+def summarise_anatomies(values: Mapping[str, Mapping[str, float]]) -> Summary | None:
+    """One value of each patient for each anatomy that the patient has, by anatomy and patient: the
+    mean of the anatomies' means, its interval over patients, and the median of the patients'
+    means; None without any."""
+    own = {anatomy: cases for anatomy, cases in values.items() if cases}
+    if not own:
+        return None
+    patients = sorted({patient for cases in own.values() for patient in cases})
+    grid = np.array([[cases.get(p, np.nan) for p in patients] for cases in own.values()])
+    low, high = bootstrap_interval(grid)
+    mean = float(np.nanmean(grid, axis=1).mean())
+    median = float(np.median(np.nanmean(grid, axis=0)))
+    return Summary(len(patients), mean, median, low, high)
+
+
 def bootstrap_interval(
     values: np.ndarray, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:

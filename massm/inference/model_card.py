@@ -3,9 +3,18 @@
 from typing import Any
 
 from massm.evaluation.summary import with_mean
+from massm.inference.measured_accuracy import ALL, MEASURES
 from massm.inference.shape_skill import no_better_than_mean
 from massm.structures.modality import MODALITIES
 
+TITLES = {
+    's2s_mask_mm': 'surface to contour, mm',
+    's2s_mask_mm_mean_shape_true_center': 'of the mean shape',
+    'local_rmse_mm': 'local RMSE, mm',
+    'world_rmse_mm': 'world RMSE, mm',
+    'world_rmse_mm_mean_shape': 'of the mean shape',
+    'dice': 'Dice',
+}
 KEYS = ('found', 'missed', 'local_rmse_mm', 'world_rmse_mm', 'world_rmse_mm_mean_shape')
 
 
@@ -36,6 +45,7 @@ corresponding surface points.
 
 ## Limits
 
+{_limits(metadata)}\
 Measured on the data above only. Other scanners, contrast phases, ages and diseases may give wrong
 shapes that look plausible: a model fills in what it does not see. Read the scores, the Mahalanobis
 distances and the warnings, and look at the surfaces.
@@ -52,10 +62,38 @@ def _anatomies(metadata: dict[str, Any]) -> str:
     return '\n'.join(rows)
 
 
+def _limits(metadata: dict[str, Any]) -> str:
+    told = metadata.get('limits')
+    return f'Known failures: {told}\n\n' if told else ''
+
+
+def _intervals(intervals: dict[str, dict[str, dict[str, float]]]) -> list[str]:
+    names = list(dict.fromkeys(name for known in intervals.values() for name in known))
+    names.sort(key=lambda name: name == ALL)
+    rows = [
+        'Means over patients that the network was not trained on, and their 95 % bootstrap '
+        'intervals; the mean shape is put at the true centre.',
+        '',
+        '| anatomy | patients |' + ''.join(f' {TITLES[m]} |' for m in MEASURES),
+        '| --- | --- |' + ' --- |' * len(MEASURES),
+    ]
+    for name in names:
+        known = [intervals[measure].get(name) for measure in MEASURES]
+        count = max(int(k['patients']) for k in known if k)
+        cells = [
+            f'{k["mean"]:.2f} ({k["low"]:.2f} to {k["high"]:.2f})' if k else '-' for k in known
+        ]
+        rows.append(f'| {name} | {count} | {" | ".join(cells)} |')
+    return rows
+
+
 def _accuracy(metrics: dict[str, Any] | None) -> str:
     if metrics is None:
         return 'Not measured: run tools/test.py before exporting.'
-    rows = [
+    rows = []
+    if intervals := metrics.get('intervals'):
+        rows = [*_intervals(intervals), '']
+    rows += [
         '| anatomy | found | missed | local RMSE, mm | world RMSE, mm | of the mean shape |',
         '| --- |' + ' --- |' * 5,
     ]

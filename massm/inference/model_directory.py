@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from massm.apis.checkpoints import check_fits, check_weights
 from massm.errors import CheckpointError, ConfigError, MassmError
+from massm.inference.measured_accuracy import measured_accuracy
 from massm.inference.model_card import model_card
 from massm.inference.population import population_of
 from massm.io.atomic import replacing, write_text
@@ -79,14 +80,16 @@ def export_model(
     data: str = 'unstated',
     trust_checkpoint: bool = False,
     half: bool = False,
+    limits: str = '',
 ) -> None:
     """Writes a model directory.
 
     Args:
         config: resolved; its ``data_root`` gives shape models and population.
-        checkpoint: weights that training wrote; ``test/metrics.json`` beside it, which
-            ``tools/test.py`` writes, goes into the card.
-        licence, data: what to say of the model's licence and training data.
+        checkpoint: weights that training wrote; what ``tools/test.py`` measured of them, in
+            ``test`` beside it, goes into the card.
+        licence, data, limits: what to say of the model's licence, its training data, and of where
+            it is known to fail.
         half: keep what was learnt in half precision; templates stay as they are.
 
     Raises:
@@ -99,7 +102,6 @@ def export_model(
     model = MODELS.build(settings)
     check_weights(model, stored, str(checkpoint))
     model.load_state_dict(stored['state_dict'])
-    metrics = Path(checkpoint).parent / 'test' / 'metrics.json'
     modality = config.get('modality', DEFAULT_MODALITY)
     metadata = {
         'format': FORMAT,
@@ -114,7 +116,8 @@ def export_model(
         f'{MODALITIES[modality].title}; not for diagnosis.',
         'training_data': data,
         'licence': licence,
-        'accuracy': json.loads(metrics.read_text()) if metrics.is_file() else None,
+        'limits': limits,
+        'accuracy': measured_accuracy(Path(checkpoint).parent / 'test'),
         'population': population_of(Path(config.data_root), list(config.anatomies)),
     }
     state = _stored(model, half)

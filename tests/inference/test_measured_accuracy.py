@@ -1,0 +1,64 @@
+"""What a test measured goes into the model's card with its spread over patients."""
+
+import csv
+import json
+
+import pytest
+
+from massm.inference.measured_accuracy import measured_accuracy
+from massm.inference.model_card import model_card
+
+VALUES = {'spleen': [1.0, 2.0, 3.0, 6.0], 'liver': [5.0, 7.0]}
+
+
+@pytest.fixture
+def tested(tmp_path):
+    metrics = {'anatomies': {name: {'found': 4} for name in VALUES}, 'mean': {'found': 8}}
+    (tmp_path / 'metrics.json').write_text(json.dumps(metrics))
+    with (tmp_path / 'cases.csv').open('w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(['id', 'anatomy', 's2s_mask_mm', 'dice'])
+        for name, values in VALUES.items():
+            writer.writerows([f'p{n}', name, value, ''] for n, value in enumerate(values))
+    return tmp_path
+
+
+def test_means_of_patients_and_of_anatomies_lie_in_their_intervals(tested):
+    found = measured_accuracy(tested)
+    surface = found['intervals']['s2s_mask_mm']
+    assert {n: (v['patients'], v['mean']) for n, v in surface.items()} == {
+        'spleen': (4, pytest.approx(3.0)),
+        'liver': (2, pytest.approx(6.0)),
+        'all': (4, pytest.approx(4.5)),
+    }
+    assert all(v['low'] < v['mean'] < v['high'] for v in surface.values())
+    # What nobody has is not told.
+    assert found['intervals']['dice'].keys() <= {'all'} and found['mean'] == {'found': 8}
+
+
+def test_without_a_test_there_is_nothing_and_without_cases_no_interval(tested):
+    assert measured_accuracy(tested / 'elsewhere') is None
+    (tested / 'cases.csv').unlink()
+    assert 'intervals' not in measured_accuracy(tested)
+
+
+def test_the_card_tells_them_and_known_failures(tested):
+    known = {'train_shapes': 9, 'volume_ml': [1.0, 2.0]}
+    metadata = {
+        'anatomies': list(VALUES),
+        'windows': [(-200, 400)],
+        'modality': 'ct',
+        'spacing_mm': 3.0,
+        'num_particles': 512,
+        'score_threshold': 0.3,
+        'intended_use': 'Research.',
+        'training_data': 'some',
+        'licence': 'none',
+        'limits': 'patients lying prone.',
+        'population': dict.fromkeys(VALUES, known),
+        'accuracy': measured_accuracy(tested),
+    }
+    card = model_card(metadata)
+    assert '| spleen | 4 | 3.00 (' in card and '| all | 4 | 4.50 (' in card
+    assert 'Known failures: patients lying prone.' in card
+    assert 'Known failures' not in model_card({**metadata, 'limits': ''})
