@@ -46,7 +46,8 @@ def fit_filters(
 ) -> Tensor:
     """Fits round after round; each begins where filters of the rounds before, fitted without the
     subject's fold, have led. How many independent measurements the particles of an anatomy are
-    worth in a round is chosen so that it brings subjects nearest that the filters do not know.
+    worth there is chosen for each round so that it brings subjects nearest that the filters do not
+    know; networks that come after are surer, and have the head's own.
 
     Args:
         cases: gives this process's cases, the same ones at every call.
@@ -87,7 +88,7 @@ def _fit_anatomies(
         trials = Trials(independences, count, shapes.mean.device)
         for case, state in zip(cases(), states, strict=True):
             _try(head, shapes, case, state, filters, r, anatomies, trials)
-        states = trials.choose(head.independence[r, anatomies])
+        states = trials.best()
 
 
 def _start(head: ShapeFitHead, case: FilterCase, starts: int, anatomies: slice) -> FitState:
@@ -148,13 +149,10 @@ class Trials:
         self.states[independence].append(state)
         self.left[self.independences.index(independence)] += left_mm
 
-    def choose(self, independence: Tensor) -> list[FitState]:
-        """Writes each anatomy's best into ``independence`` ``[K]``, of all processes' cases, and
-        gives the states that it led to."""
+    def best(self) -> list[FitState]:
+        """The states that each anatomy's best independence, of all processes' cases, led to."""
         all_reduce(self.left)
         best = self.left.argmin(0)
-        chosen = torch.tensor(self.independences).to(independence)[best]
-        independence.copy_(torch.where(self.left[0] > 0, chosen, independence))
         rows = best, torch.arange(len(best), device=best.device)
         tried = zip(*self.states.values(), strict=True)
         return [FitState(*(torch.stack(x)[rows] for x in _parts(case))) for case in tried]

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from massm.apis.config import load_config
 from massm.apis.test import test as run_test
 from massm.apis.train import train
+from massm.engine.hooks import IndependenceHook
 from massm.inference.inferencer import MASSMInferencer
 from massm.inference.model_directory import export_model
 from massm.visualization.report import write_report
@@ -62,6 +63,8 @@ def test_one_command_trains_detector_and_fit_and_tests_them(config, work):
     assert checkpoint['local_head.region_network.bias'].abs().min() > 0
     assert checkpoint['dense_head.prior.covariance'].abs().sum() > 0
     assert (checkpoint['local_head.deviation_factor'] != 1).all()
+    chosen = checkpoint['local_head.independence'].tolist()
+    assert all(min(abs(c - i) for i in IndependenceHook().choices) < 1e-6 for c in chosen)
     result = run_test(config, str(work / 'epoch_2.pth'), str(work))
     assert 0 < result.metrics['mean']['local_rmse_mm'] < 200
     assert result.metrics['mean']['world_rmse_mm'] < 60

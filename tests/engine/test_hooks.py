@@ -1,12 +1,16 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from massm.apis.config import hook_named
+from massm.engine.hooks import IndependenceHook, independence_hook
 from massm.engine.hooks.loss_weight_ramp_hook import ramped_weight
 from massm.engine.hooks.teacher_forcing_hook import forcing_probability
 from massm.models.massm import LOSSES
+from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 
 ROOT = Path(__file__).parents[2]
 # The paper's schedule: epoch -> (L_h, L_r, L_o, L_l, L_w), teacher forcing.
@@ -39,3 +43,15 @@ def test_the_papers_optimiser_stands_in_the_config():
     assert config.train_cfg.max_epochs == 300
     step = config.param_scheduler[0]
     assert (step.type, step.step_size, step.gamma) == ('StepLR', 20, 0.9)
+
+
+def test_each_anatomy_gets_the_independence_that_validation_is_nearest_with(monkeypatch):
+    """Of two batches together; where validation has nobody, it stays as it is."""
+    head = ShapeFitHead(3, 8, 1, 4.0, [{'reach': 8.0, 'beside': 2.0, 'rounds': 1, 'modes': 2}])
+    model = SimpleNamespace(local_head=head, anatomies=['a', 'b', 'c'])
+    logger = SimpleNamespace(info=lambda text: None)
+    batches = [torch.tensor([[3.0, 1, 0], [2, 2, 0]]), torch.tensor([[1.0, 1, 0], [1, 3, 0]])]
+    runner = SimpleNamespace(model=model, val_dataloader=batches, logger=logger)
+    monkeypatch.setattr(independence_hook, 'distances', lambda model, data, choices: data)
+    IndependenceHook((0.1, 0.5)).before_val_epoch(runner)
+    assert head.independence.tolist() == pytest.approx([0.5, 0.1, 0.15])

@@ -8,12 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from massm.engine.shape_filter_training import (
-    INDEPENDENCES,
-    FilterCase,
-    Trials,
-    fit_filters,
-)
+from massm.engine.shape_filter_training import FilterCase, Trials, fit_filters
 from massm.io.templates import ShapeTemplate
 from massm.models.roi_heads.shape_fit_head import FitTargets, ShapeFitHead
 from massm.models.shape_fit.posterior import (
@@ -260,10 +255,6 @@ def test_closed_form_filters_fit_bright_blobs_without_any_training():
     cases = blobs(head, 16)
     left = fit_filters(head, lambda: filter_cases(cases[:14]), starts=4)
     assert left.shape == (3, 1) and left[1, 0] < left[0, 0]
-    chosen = head.independence.flatten().tolist()
-    assert len(chosen) == 3 and all(
-        any(i == pytest.approx(c) for i in INDEPENDENCES) for c in chosen
-    )
     fits, means = errors(head, cases[14:])
     assert (fits < 0.6 * means).all()
 
@@ -274,9 +265,7 @@ def test_of_the_trials_each_anatomy_keeps_its_own_best_and_where_it_led():
     for _ in range(2):
         for i, left in ((0.1, [3.0, 1.0, 0.0]), (0.5, [2.0, 4.0, 0.0])):
             trials.add(i, FitState.at(torch.full((3, 1, 3), i), 2), torch.tensor(left))
-    independence = torch.full((3,), 0.3)
-    states = trials.choose(independence)
-    assert independence.tolist() == pytest.approx([0.5, 0.1, 0.3])
+    states = trials.best()
     assert len(states) == 2
     assert states[1].translation[:2, 0, 0].tolist() == pytest.approx([0.5, 0.1])
 

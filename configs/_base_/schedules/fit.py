@@ -16,6 +16,7 @@ param_scheduler = [
 custom_hooks = [
     dict(type='CenterPriorHook'),
     dict(type='FilterFitHook', samples=200, starts=3),
+    dict(type='IndependenceHook'),
     dict(type='CalibrationHook'),
 ]
 val_evaluator = [

@@ -123,8 +123,8 @@ class ShapeFitHead(BaseModule):
             at most seven.
         hidden, code: see :class:`OffsetNetwork`.
         independence: share of the particles that count as independent measurements, since
-            neighbours err alike; with the filters a better one is chosen for every round and
-            anatomy (:func:`~massm.engine.shape_filter_training.fit_filters`).
+            neighbours err alike; validation says which is right for each anatomy
+            (:class:`~massm.engine.hooks.IndependenceHook`).
         prior: of :class:`ShapePrior`.
 
     Raises:
@@ -161,7 +161,9 @@ class ShapeFitHead(BaseModule):
         self.test_starts = min(test_starts, len(STARTS))
         self.particles_per_step = min(particles_per_step or num_particles, num_particles)
         self.first_independence = independence
-        # What validation says of the standard deviations: a factor, and which mean (mm) is usual.
+        # What validation says of it, and of the standard deviations: a factor, and which mean (mm)
+        # is usual.
+        self.register_buffer('independence', torch.full((num_anatomies,), float(independence)))
         self.register_buffer('deviation_factor', torch.ones(num_anatomies))
         self.register_buffer('usual_uncertainty', torch.full((num_anatomies,), torch.inf))
         # Counted so that what is drawn is the same in every process and after a resumption.
@@ -173,8 +175,6 @@ class ShapeFitHead(BaseModule):
         shown = in_channels * LINES * samples
         reaches = [self.stages[i]['reach'] for i in self.stage_of_rounds]
         self.filters = LinearOffsets(num_anatomies, num_particles, shown, reaches)
-        chosen = torch.full((len(reaches), num_anatomies), float(independence))
-        self.register_buffer('independence', chosen)
         self.region_grid = self.region_network = None
         if region is not None:
             cells, margin = region['cells'], unit * region['margin']
@@ -231,7 +231,6 @@ class ShapeFitHead(BaseModule):
         """
         shapes = self.prior.shapes if particles is None else self.prior.shapes.some(particles)
         independence = self.independence * (self.prior.mean.shape[1] / shapes.mean.shape[1])
-        independence = independence[..., None, None]
         learning = torch.is_grad_enabled()
         drawn, drawn_for = None, None
         for r, i in enumerate(self.stage_of_rounds):
@@ -247,7 +246,7 @@ class ShapeFitHead(BaseModule):
                 said = (profile, linear, log_spread, shapes.patches, particles)
                 mean, log_std = self.networks[i](*said)
             shown = visible(seen, around)
-            precision = independence[r] * torch.exp(-2 * log_std.detach()) * shown
+            precision = independence[:, None, None] * torch.exp(-2 * log_std.detach()) * shown
             offsets = Offsets(mean.detach(), precision)
             found = posterior(state, shapes, normals, offsets, self.modes(r))
             after = moved(state, shapes, found.best)
