@@ -74,7 +74,10 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['massm', 'massm.*']),
-    package_data={'massm': ['py.typed', 'ops/csrc/*', 'visualization/*.css', 'visualization/*.js']},
+    package_data={
+        'massm': ['py.typed', 'ops/csrc/*', 'visualization/*.css', 'visualization/*.js'],
+        'massm.zoo': ['*/*', '*/*/*'],  # whatever model directories lie there
+    },
     install_requires=[*requirements('runtime'), OPEN3D],
     extras_require={
         'tests': requirements('tests'),
