@@ -76,7 +76,8 @@ setup(
     packages=find_packages(include=['massm', 'massm.*']),
     package_data={
         'massm': ['py.typed', 'ops/csrc/*', 'visualization/*.css', 'visualization/*.js'],
-        'massm.zoo': ['*/*', '*/*/*'],  # whatever model directories lie there
+        # Whatever model directories lie there.
+        'massm.zoo': ['*/*.json', '*/*.md', '*/*.safetensors', '*/pdm/*', '*/templates/*'],
     },
     install_requires=[*requirements('runtime'), OPEN3D],
     extras_require={
