@@ -128,7 +128,7 @@ def read_patient(folder: Path) -> Patient:
     grid = Grid(SHAPE, _affine(_spacing(folder / 'voxel_dimensions.csv')))
     hu = np.full(SHAPE, -OFFSET, dtype=np.int16)
     places, values = _lines(folder / 'ct.csv', 2).T
-    if len(values) == 0 or values.min() < 0 or values.max() + OFFSET > HIGHEST:
+    if not len(values) or not ((values >= 0) & (values <= HIGHEST)).all():
         raise DatasetError(
             f'{folder / "ct.csv"}: values are to be HU + {OFFSET}, 0 or more; fetch the file again'
         )
@@ -217,12 +217,12 @@ def _numbers(path: Path, usecols: Sequence[int] | None, skiprows: int = 0) -> np
 
 def _indices(path: Path, places: np.ndarray) -> np.ndarray:
     """Places in the flattened volume, checked."""
-    indices = places.astype(np.int64)
-    is_whole = np.isfinite(places).all() and (indices == places).all()
-    if not is_whole or ((indices < 0) | (indices >= np.prod(SHAPE))).any():
+    is_one = (places >= 0) & (places < np.prod(SHAPE)) & (places == np.round(places))
+    if not is_one.all():
         raise DatasetError(
             f'{path}: names voxels that are none of {"x".join(map(str, SHAPE))}; fetch it again'
         )
+    indices = places.astype(np.int64)
     if len(np.unique(indices)) < len(indices):
         raise DatasetError(f'{path}: names a voxel twice; fetch the file again')
     return indices

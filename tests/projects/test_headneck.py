@@ -1,6 +1,12 @@
 """From OpenKBP's CSV files to folders of masks: what lies where in the patient."""
 
+import argparse
+import importlib
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +18,14 @@ from massm.cohort.splits import read_splits
 from massm.io.nifti import read_mask, read_volume
 from projects.headneck import from_openkbp
 from projects.headneck.from_openkbp import SHAPE, cropped, read_patient
+from tests.conftest import ROOT
 
 SPACING = (3.5, 4.0, 2.5)
 # A patient of three blocks (rows, columns, slices, HU), each off the middle another way.
-BODY = (slice(40, 90), slice(30, 81), slice(20, 128), 40)
-NOSE = (slice(36, 40), slice(56, 60), slice(60, 64), 10)
-JAW = (slice(42, 46), slice(50, 70), slice(70, 73), 900)
-LEFT = (slice(60, 63), slice(72, 75), slice(55, 59), 60)
+BODY = (slice(50, 70), slice(45, 71), slice(94, 128), 40)
+NOSE = (slice(47, 50), slice(56, 60), slice(98, 102), 10)
+JAW = (slice(52, 54), slice(52, 66), slice(108, 110), 900)
+LEFT = (slice(58, 61), slice(66, 69), slice(96, 100), 60)
 
 
 def places(*blocks):
@@ -73,17 +80,17 @@ def centre(patient, block):
 
 def test_rows_go_back_columns_to_the_left_and_slices_down(patient):
     body, nose = centre(patient, BODY), centre(patient, NOSE)
-    assert nose[1] - body[1] == pytest.approx((64.5 - 37.5) * SPACING[0])  # in front
+    assert nose[1] - body[1] == pytest.approx((59.5 - 48) * SPACING[0])  # in front
     left = centre(patient, LEFT)
-    assert left[0] - nose[0] == pytest.approx(-(73 - 57.5) * SPACING[1])  # RAS+: left is less
-    assert left[2] - centre(patient, JAW)[2] == pytest.approx((71 - 56.5) * SPACING[2])  # above
+    assert left[0] - nose[0] == pytest.approx(-(67 - 57.5) * SPACING[1])  # RAS+: left is less
+    assert left[2] - centre(patient, JAW)[2] == pytest.approx((108.5 - 97.5) * SPACING[2])  # above
     assert np.allclose(patient.grid.to_patient(np.full(3, 64.0)), 0)
 
 
 def test_values_are_hounsfield_and_air_where_nothing_is_told(patient):
     assert patient.hu.dtype == np.int16
-    assert patient.hu[44, 60, 71] == 900 and patient.hu[62, 40, 100] == 40
-    assert patient.hu[0, 0, 0] == patient.hu[37, 55, 61] == -1024
+    assert patient.hu[53, 60, 109] == 900 and patient.hu[62, 50, 110] == 40
+    assert patient.hu[0, 0, 0] == patient.hu[48, 55, 99] == -1024
 
 
 def test_what_nobody_contoured_has_no_mask(patient):
@@ -94,14 +101,14 @@ def test_what_nobody_contoured_has_no_mask(patient):
 
 def test_cropping_leaves_everything_where_it_is(patient):
     part = cropped(patient)
-    assert part.hu.shape == (58, 55, 110)
+    assert part.hu.shape == (27, 30, 36)
     for name in patient.masks:
         before, after = (
             p.grid.to_patient(np.argwhere(p.masks[name]).astype(float)) for p in (patient, part)
         )
         assert np.allclose(before, after)
-    offset = (34, 28, 18)
-    assert np.array_equal(part.hu, patient.hu[tuple(map(slice, offset, (92, 83, 128)))])
+    offset = (45, 43, 92)
+    assert np.array_equal(part.hu, patient.hu[tuple(map(slice, offset, (72, 73, 128)))])
 
 
 def test_the_command_writes_what_prepare_reads(provided, tmp_path, capsys):
@@ -114,7 +121,7 @@ def test_the_command_writes_what_prepare_reads(provided, tmp_path, capsys):
     mask, _ = read_mask(out / 'pt_002/segmentations/mandible.nii.gz')
     assert np.allclose(sorted(grid.spacing), sorted(SPACING)) and (hu[mask] == 900).all()
     middle = grid.to_patient(np.argwhere(mask).mean(0))
-    assert np.allclose(middle, [4 * 4.5, 3.5 * 20.5, -2.5 * 7], atol=1e-4)
+    assert np.allclose(middle, [4 * 5.5, 3.5 * 11.5, -2.5 * 44.5], atol=1e-4)
     names = {p.name for p in (out / 'pt_002').rglob('*.nii.gz')}
     assert names == {'ct.nii.gz', 'mandible.nii.gz', 'parotid_gland_left.nii.gz'}
     assert convert(provided, out) == 0  # over its own
@@ -128,6 +135,8 @@ FAULTS = {
         ',data\n2097152,1000.0\n': 'none of 128x128x128',
         ',data\n5.5,1000.0\n': 'none of 128x128x128',
         ',data\n5,-1000.0\n': r'are to be HU \+ 1024',
+        ',data\n5,nan\n': r'are to be HU \+ 1024',
+        ',data\nnan,5\n': 'none of 128x128x128',
         ',data\n': r'are to be HU \+ 1024',
         ',data\n5,soft\n': 'cannot be read as numbers',
         ',data\n5\n': 'cannot be read as numbers',
@@ -192,3 +201,58 @@ def test_the_published_lines_lie_where_another_converter_put_them(real_data, tmp
     shown = patient.hu > -1024
     assert np.array_equal(hu[there(shown)], patient.hu[shown])
     assert gland[there(patient.masks['parotid_gland_left'])].all()
+
+
+# Stands for python in train.sh: writes down its words, leaves a checkpoint where training would.
+PYTHON_STAND_IN = r"""#!/usr/bin/env bash
+[[ $* == *sys.prefix* ]] && echo "$PREFIX/record" && exit
+printf '%s\n' "$@" "" >>"$PREFIX/calls"
+[[ $* != *tools/train.py* ]] || { mkdir -p "$PREFIX/work"; touch "$PREFIX/work/best_mm.pth"; }
+"""
+
+
+def train_script(folder, *words):
+    (folder / 'python').write_text(PYTHON_STAND_IN, encoding='utf-8')
+    (folder / 'python').chmod(0o755)
+    environment = {**os.environ, 'PATH': f'{folder}:{os.environ["PATH"]}', 'PREFIX': str(folder)}
+    environment |= {'VIRTUAL_ENV': str(folder), 'PYTHON': sys.executable}
+    command = ['bash', str(ROOT / 'projects/headneck/train.sh'), *words]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_the_script_goes_from_public_files_to_a_model_with_commands_that_there_are(tmp_path):
+    (tmp_path / 'model').mkdir()
+    words = ['public', '--processes', '3', '--work-dir', 'work', '--out', 'model', 'a.b=1']
+    done = train_script(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    calls = [c.splitlines() for c in (tmp_path / 'calls').read_text().split('\n\n') if c]
+    parsed = {}
+    for call in calls:
+        script = next((word for word in call if word.endswith('.py') and '/' in word), '')
+        name = Path(script).stem
+        if name:
+            at = 'projects.headneck' if 'headneck/' in script else 'massm.commands'
+            parser = argparse.ArgumentParser()
+            importlib.import_module(f'{at}.{name}').add_arguments(parser)
+            parsed[name] = parser.parse_args(call[call.index(script) + 1 :])
+    steps = ['from_openkbp', 'prepare_dataset', 'build_pdm', 'train', 'test', 'export_model']
+    assert list(parsed) == steps
+    assert parsed['from_openkbp'].source == tmp_path / 'public' and parsed['from_openkbp'].crop
+    assert parsed['prepare_dataset'].source == parsed['from_openkbp'].out
+    assert parsed['prepare_dataset'].spacing == 4 and parsed['build_pdm'].particles == 512
+    assert '--nproc_per_node=3' in next(call for call in calls if 'tools/train.py' in str(call))
+    for name in ('train', 'test', 'export_model'):
+        assert parsed[name].cfg_options == {'data_root': str(tmp_path / 'work/dataset'), 'a.b': 1}
+    export = parsed['export_model']
+    assert export.half and export.out == tmp_path / 'model' and 'OpenKBP' in export.data
+    assert export.checkpoint == tmp_path / 'work/best_mm.pth' and export.licence == 'Apache-2.0'
+
+
+@pytest.mark.parametrize(
+    'words, told', [((), 'name provided-data'), (('a', '--what', '1'), 'unknown option --what')]
+)
+def test_the_script_says_what_it_misses(words, told, tmp_path):
+    done = train_script(tmp_path, *words)
+    assert done.returncode == 1 and done.stderr.startswith('error: ') and told in done.stderr
