@@ -67,7 +67,7 @@ def infer_command(program, image, out, model, device='', surfaces=False):
         surfaces: meshes too (VTK's format, which keeps values per vertex).
     """
     formats = ['labels', 'markups', *(['vtk'] if surfaces else [])]
-    words = [str(program), 'infer', str(image), '--out', str(out), '--formats', *formats]
+    words = [str(program), 'infer', str(image), '--out', str(out), '--json', '--formats', *formats]
     words += ['--model', str(model)] if model else []
     return words + (['--device', device] if device else [])
 
@@ -161,7 +161,7 @@ class MASSMLogic(ScriptedLoadableModuleLogic):
         """Infers the volume and loads what comes; ``watch`` as of :meth:`run`.
 
         Returns:
-            The nodes: segmentation (first), points, surfaces, table of scores.
+            The nodes (segmentation, points, surfaces, table of scores) and what MASSM warns of.
 
         Raises:
             RuntimeError: MASSM says why not.
@@ -190,7 +190,7 @@ class MASSMLogic(ScriptedLoadableModuleLogic):
         Returns:
             Exit code, output, error stream.
         """
-        environment = dict(slicer.util.startupEnvironment())
+        environment = dict(slicer.util.startupEnvironment(), PYTHONIOENCODING='utf-8')
         if models_folder:
             environment['MASSM_MODELS'] = str(models_folder)
         # Without a console window where there would be one.
@@ -232,7 +232,8 @@ class MASSMLogic(ScriptedLoadableModuleLogic):
                 process.wait()
 
     def load(self, folder, volume):
-        """Loads a folder of results; all of it moves with the volume's transform."""
+        """Loads a folder of results; all of it moves with the volume's transform. Returns as
+        :meth:`process` does."""
         folder = Path(folder)
         result = read_result(folder)
         name = volume.GetName()
@@ -246,7 +247,8 @@ class MASSMLogic(ScriptedLoadableModuleLogic):
                 nodes.append(self._surface(folder / found['mesh'], anatomy, color))
         for node in nodes:
             node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-        return [*nodes, self._table(result, f'{name} shape scores')]
+        nodes.append(self._table(result, f'{name} shape scores'))
+        return nodes, result['warnings']
 
     @staticmethod
     def _segmentation(folder, name, volume):
@@ -416,7 +418,7 @@ class MASSMWidget(ScriptedLoadableModuleWidget):
             return
         self._set_busy(True)
         try:
-            nodes = self.logic.process(
+            nodes, warnings = self.logic.process(
                 volume,
                 self.program.currentPath,
                 self.model.currentData or '',
@@ -427,7 +429,8 @@ class MASSMWidget(ScriptedLoadableModuleWidget):
                 cancelled=lambda: self.stop,
             )
             self.table.setMRMLTableNode(nodes[-1])
-            self.status.text = _('Done: look at remarks and low scores first. Not for diagnosis.')
+            done = _('Done: look at remarks and low scores first. Not for diagnosis.')
+            self.status.text = '\n'.join([done, *warnings])
         except CancelledError:
             self.status.text = _('Cancelled; nothing was loaded.')
         except (RuntimeError, ValueError, OSError) as error:
@@ -477,7 +480,7 @@ class MASSMTest(ScriptedLoadableModuleTest):
             slicer.util.updateVolumeFromArray(volume, labels)
             slicer.util.saveNode(volume, str(folder / 'labels.nii.gz'))
             write_made_up_result(folder, ras)
-            nodes = MASSMLogic().load(folder, volume)
+            nodes, _warnings = MASSMLogic().load(folder, volume)
         segmentation, points, surface, table = nodes
         self.assertEqual(segmentation.GetSegmentation().GetNthSegment(0).GetName(), 'left lung')
         bounds = [0.0] * 6
@@ -508,6 +511,7 @@ def write_made_up_result(folder, ras):
                 'format': RESULT_FORMAT,
                 'version': RESULT_VERSION,
                 'frame': 'patient mm, RAS+',
+                'warnings': [],
                 'anatomies': {
                     'left_lung': {
                         'status': 'ok',
