@@ -52,5 +52,7 @@ python tools/test.py $CONFIG "$BEST" --report "${SHARED[@]}"
 step "7/7 export"
 python tools/export_model.py $CONFIG "$BEST" --out "$OUT" --half --data "$CITED" \
   --licence Apache-2.0 --cfg-options "data_root=$DATA" ${OPTIONS[@]+"${OPTIONS[@]}"}
+[ "$(du -sk "$OUT" | cut -f 1)" -le 12288 ] \
+  || echo "note: $OUT is larger than the 12 MB that a model of the package may have"
 printf '\nDone in %d s: %s, %s; its accuracy is in model_card.md, the report in %s\n' \
   "$SECONDS" "$OUT" "$(du -sh "$OUT" | cut -f 1)" "$WORK/report/report.html"
