@@ -74,7 +74,11 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['massm', 'massm.*']),
-    package_data={'massm': ['py.typed', 'ops/csrc/*', 'visualization/*.css', 'visualization/*.js']},
+    package_data={
+        'massm': ['py.typed', 'ops/csrc/*', 'visualization/*.css', 'visualization/*.js'],
+        # Whatever model directories lie there.
+        'massm.zoo': ['*/*.json', '*/*.md', '*/*.safetensors', '*/pdm/*', '*/templates/*'],
+    },
     install_requires=[*requirements('runtime'), OPEN3D],
     extras_require={
         'tests': requirements('tests'),

@@ -6,12 +6,14 @@ _base_ = [
     './_base_/default_runtime.py',
 ]
 # Mirrored patients teach the detector and the regions: parotids change sides, the others stay.
+# Of other anatomies nothing is mirrored.
 train_pipeline = _base_.train_pipeline
 mirror = dict(
     type='RandomFlip',
     pairs=[('parotid_gland_left', 'parotid_gland_right')],
     midline=['brainstem', 'larynx', 'mandible'],
     prob=0.3,
+    unpaired='skip',
 )
 train_pipeline.insert(4, mirror)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,3 +1,3 @@
 """MASSM: multi-anatomy statistical shape modelling directly from CT volumes."""
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from massm import __version__
 from massm.errors import MassmError
@@ -27,14 +28,20 @@ COMMANDS = {
 
 
 def run_command(module: str, argv: Sequence[str] | None = None, program: str | None = None) -> int:
-    """Parses ``argv`` for the command in ``massm.commands.MODULE`` and runs it.
+    """Parses ``argv`` for the command in ``massm.commands.MODULE`` and runs it, as
+    :func:`run_module` does."""
+    command = importlib.import_module(f'massm.commands.{module}')
+    return run_module(command, argv, program or f'{module}.py')
+
+
+def run_module(command: ModuleType, argv: Sequence[str] | None = None, program: str = '') -> int:
+    """Parses ``argv`` for a module with ``add_arguments`` and ``run`` and runs it.
 
     Returns:
         0, or 1 after a mistake of the user's, told in one sentence (``--debug``: the traceback).
     """
-    command = importlib.import_module(f'massm.commands.{module}')
     parser = argparse.ArgumentParser(
-        prog=program or f'{module}.py',
+        prog=program or None,
         description=command.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

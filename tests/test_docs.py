@@ -15,7 +15,8 @@ from massm.cli import COMMANDS, run_command
 from tests.conftest import FITTED
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
+PLACES = ('*.md', 'docs/**/*.md', 'benchmarks/*.md', 'examples/*.md', 'projects/*/*.md')
+PAGES = [page for place in PLACES for page in sorted(ROOT.glob(place))]
 
 
 def shown_commands():
@@ -73,7 +74,7 @@ def test_the_commands_of_the_first_scan_run(
     assert (tmp_path / 'mine.onnx').is_file()
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize('page', PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target in re.findall(r'\]\(([^)#]+)', page.read_text(encoding='utf-8')):
         if not target.startswith('http'):

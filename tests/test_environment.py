@@ -171,3 +171,11 @@ def test_files_the_readme_names_exist():
     text = (ROOT / 'README.md').read_text()
     for name in re.findall(r'`?(?:bash|python)? ?((?:tools|configs|docs)/[\w./-]+)', text):
         assert (ROOT / name).exists(), name
+
+
+def test_the_container_is_given_files_that_exist():
+    lines = re.findall(r'^COPY (?!--)(.+) \S+$', (ROOT / 'Dockerfile').read_text(), re.M)
+    named = ' '.join(lines).split()
+    assert 'massm' in named and all((ROOT / name).exists() for name in named)
+    for name in re.findall(r"ROOT / '([\w.]+)'", (ROOT / 'setup.py').read_text()):
+        assert name in named, f'setup.py reads {name}'

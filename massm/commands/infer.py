@@ -1,6 +1,7 @@
 """Find the anatomies of CTs: particles, meshes, masks in each CT's own geometry.
 
 Examples:
+  massm infer ct.nii.gz --out out/
   massm infer --model models/thorax ct.nii.gz --out out/
   massm infer --model models/thorax scans/ dicom_folder/ --out out/ --report
   massm infer --model work_dirs/run/best.pth --config CONFIG ct.nii.gz --out out/
@@ -168,6 +169,9 @@ def _inferencer(args: argparse.Namespace) -> 'MASSMInferencer':
         )
     else:
         model, weights = find_model(args.model), None
+        if args.model is None:
+            told = f'model: {model.name}, the only one known by name ({model})'
+            print(f'{told}; --model takes another', file=sys.stderr)
     return MASSMInferencer(
         model,
         weights,

@@ -64,7 +64,7 @@ def _show(found: list[dict[str, Any]]) -> None:
         Console(width=120).print(table)
         print('looked for in')
     for folder in model_folders():
-        print(f'  {folder}')
+        print(f'  {folder}' if folder.is_dir() else f'  {folder} (no such folder)')
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:

@@ -66,7 +66,14 @@ class ModelDirectory:
         Raises:
             CheckpointError: weights and settings do not belong together.
         """
-        model = MODELS.build(self.config.model)
+        try:
+            model = MODELS.build(self.config.model)
+        except TypeError as error:  # a setting that is not, or not yet, one of ours
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(
+                f'{self.path}/config.json: is of another version of MASSM ({reason}); export the '
+                'model again, or take the version that wrote it'
+            ) from error
         check_weights(model, {'state_dict': self.state}, str(self.path))
         model.load_state_dict(self.state)
         return model.eval()

@@ -9,12 +9,14 @@ from massm.errors import CheckpointError, ConfigError
 VARIABLE = 'MASSM_MODELS'
 # What makes a folder a model directory at a glance.
 MARK = 'metadata.json'
+# The models that come with the package.
+ZOO = Path(massm.__file__).parent / 'zoo'
 
 
 def model_folders() -> list[Path]:
     """Where models are looked for: the folders of the variable, in order, then the package's."""
     named = [Path(p).expanduser() for p in os.environ.get(VARIABLE, '').split(os.pathsep) if p]
-    return [*named, Path(massm.__file__).parent / 'zoo']
+    return [*named, ZOO]
 
 
 def named_models() -> dict[str, Path]:

@@ -196,6 +196,8 @@ def test_flip_swaps_left_and_right_or_is_refused():
     assert packed.has_box[:2].all() and not packed.has_shape.any()
     with pytest.raises(ConfigError, match='kidney_left has no mirror image'):
         RandomFlip(midline=['sacrum'], prob=1)(sample())
+    left = RandomFlip(midline=['sacrum'], prob=1, unpaired='skip')(sample())
+    assert left['has_shape'].sum() == 2 and (left['local_vox'] == before['local_vox']).all()
 
 
 @pytest.mark.parametrize('step', [RandomIntensity(prob=1), RandomMRIntensity(prob=1)])

@@ -12,6 +12,15 @@ from massm.errors import CheckpointError, ConfigError
 from massm.inference.model_search import find_model, named_models
 
 
+@pytest.fixture(autouse=True)
+def zoo(tmp_path, monkeypatch):
+    """The folder of the package's own models, empty."""
+    folder = tmp_path / 'zoo'
+    folder.mkdir()
+    monkeypatch.setattr('massm.inference.model_search.ZOO', folder)
+    return folder
+
+
 @pytest.fixture
 def models(model_directory, tmp_path, monkeypatch):
     """A folder with one model, where models are looked for first."""
@@ -34,15 +43,20 @@ def test_of_two_alike_the_first_folder_has_it(models, tmp_path, monkeypatch):
     assert named_models()['thorax'] == tmp_path / 'others/thorax'
 
 
+def test_the_box_has_models_and_a_folder_of_ones_own_wins(models, zoo):
+    for name in ('thorax', 'headneck'):
+        shutil.copytree(models / 'thorax', zoo / name)
+    assert named_models() == {'headneck': zoo / 'headneck', 'thorax': models / 'thorax'}
+    assert find_model(Path('headneck')) == zoo / 'headneck'
+
+
 def test_an_unknown_name_is_told_with_those_that_are_known(models):
     with pytest.raises(CheckpointError, match=r'thorx: no such model directory, .*thorax'):
         find_model(models.parent / 'thorx')
 
 
 def test_without_a_name_only_one_will_do(models):
-    others = set(named_models()) - {'thorax'}
-    if not others:
-        assert find_model(None) == models / 'thorax'
+    assert find_model(None) == models / 'thorax'
     shutil.copytree(models / 'thorax', models / 'abdomen')
     with pytest.raises(ConfigError, match=r'which model\? give --model one of abdomen, .*thorax'):
         find_model(None)
@@ -61,6 +75,26 @@ def test_infer_takes_the_name(models, tiny_source, tmp_path):
     words = [str(tiny_source / 's0001/ct.nii.gz'), '--out', str(tmp_path / 'out')]
     assert run_command('infer', [*words, '--model', 'thorax']) == 0
     assert (tmp_path / 'out/ct/result.json').is_file()
+
+
+def test_infer_takes_the_only_model_of_the_box_and_says_so(
+    model_directory, zoo, tiny_source, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv('MASSM_MODELS', raising=False)
+    shutil.copytree(model_directory, zoo / 'thorax')
+    words = [str(tiny_source / 's0001/ct.nii.gz'), '--out', str(tmp_path / 'out'), '--json']
+    assert run_command('infer', words) == 0
+    told = capsys.readouterr()
+    assert 'model: thorax, the only one known by name' in told.err
+    assert json.loads(told.out)['images'] == 1
+
+
+def test_without_any_model_it_is_told_how_to_have_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('MASSM_MODELS', str(tmp_path / 'gone'))
+    assert run_command('infer', ['ct.nii.gz', '--out', str(tmp_path / 'out')]) == 1
+    assert 'give --model a model directory, or set MASSM_MODELS' in capsys.readouterr().err
+    assert run_command('models', []) == 0
+    assert 'gone (no such folder)' in capsys.readouterr().out.replace('\n', '')
 
 
 def test_infer_says_what_is_missing(models, capsys, tmp_path):

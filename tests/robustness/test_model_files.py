@@ -89,6 +89,10 @@ def weights_of_another_network(model, mark):
     edit(model / 'config.json', lambda c: c['model']['backbone'].update(base_channels=24))
 
 
+def a_setting_of_another_version(model, mark):
+    edit(model / 'config.json', lambda c: c['model']['backbone'].update(turns=3))
+
+
 def an_anatomy_more(model, mark):
     edit(model / 'metadata.json', lambda m: m['anatomies'].append('liver'))
 
@@ -106,6 +110,7 @@ def an_anatomy_more(model, mark):
         a_newer_version,
         an_older_version,
         weights_of_another_network,
+        a_setting_of_another_version,
         an_anatomy_more,
     ],
 )

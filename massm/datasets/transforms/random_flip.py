@@ -22,11 +22,20 @@ class RandomFlip(BaseTransform):
         pairs: names that swap, e.g. ``[('kidney_left', 'kidney_right')]``.
         midline: names that map onto themselves, e.g. ``['sacrum']``.
         prob: how often it acts.
+        unpaired: with an anatomy that is in neither list, ``refuse`` (it may be a liver, which has
+            no mirror image) or ``skip`` this step.
     """
 
     def __init__(
-        self, pairs: Sequence[Sequence[str]] = (), midline: Sequence[str] = (), prob: float = 0.5
+        self,
+        pairs: Sequence[Sequence[str]] = (),
+        midline: Sequence[str] = (),
+        prob: float = 0.5,
+        unpaired: str = 'refuse',
     ) -> None:
+        if unpaired not in ('refuse', 'skip'):
+            raise ConfigError(f'RandomFlip: unpaired is refuse or skip, got {unpaired!r}')
+        self.unpaired = unpaired
         self.partner = {name: name for name in midline}
         for left, right in pairs:
             self.partner.update({left: right, right: left})
@@ -42,6 +51,8 @@ class RandomFlip(BaseTransform):
         names = results['anatomies']
         for name in names:
             if self.partner.get(name) not in names:
+                if self.unpaired == 'skip':
+                    return results
                 raise ConfigError(
                     f'RandomFlip: {name} has no mirror image among the anatomies; name it in '
                     '`pairs` or `midline`, or take RandomFlip out of the pipeline'
