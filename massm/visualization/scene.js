@@ -122,11 +122,10 @@ VIEWS.scene = async (view) => {
   const meshes = data.surfaces.flatMap(tracesOf);
   const volume = data.volume && { ...data.volume, voxels: await voxelsOf(data.volume) };
   const planes = volume ? PLANES.map((_, axis) => {
-    const { value, checked } = {
-      value: Number(view.querySelector(`[data-slice="${axis}"] [type=range]`).value),
-      checked: view.querySelector(`[data-slice="${axis}"] [type=checkbox]`).checked,
-    };
-    return { ...planeTrace(volume, axis, value), visible: checked };
+    const row = view.querySelector(`[data-slice="${axis}"]`);
+    const index = Number(row.querySelector('[type=range]').value);
+    const visible = row.querySelector('[type=checkbox]').checked;
+    return { ...planeTrace(volume, axis, index), visible };
   }) : [];
   const ends = volume ? [volume.first, volume.first.map((low, k) =>
     low + volume.spacing * (volume.shape[k] - 1))] : [];
