@@ -50,7 +50,7 @@ def browse(page, width, *extra):
         '--enable-unsafe-swiftshader', '--host-resolver-rules=MAP * ~NOTFOUND',
         f'--window-size={width},1200', '--virtual-time-budget=60000', *extra, f'file://{page}',
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, encoding='utf-8', timeout=180).stdout
+    return subprocess.run(command, capture_output=True, encoding='utf-8', timeout=400).stdout
 
 
 def checked(path, width, folder):
