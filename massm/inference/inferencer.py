@@ -16,7 +16,7 @@ from massm.errors import CheckpointError, ConfigError
 from massm.inference.judgement import Uncertainty, judge
 from massm.inference.memory import check_memory
 from massm.inference.model_directory import ModelDirectory, read_model
-from massm.inference.population import percentile
+from massm.inference.population import percentiles, quantiles_of
 from massm.inference.results import InferenceResult, ShapeResult
 from massm.inference.shape_skill import no_better_than_mean
 from massm.inference.shifted_passes import SHIFTS, predict_mean
@@ -26,6 +26,7 @@ from massm.io.placement import nifti_placement
 from massm.registry import MODELS
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.statistics import compactness
+from massm.shape.surface_modes import SurfaceModes
 from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Boxes3D, Grid, Mesh
 from massm.structures.grid import in_field_of_view
@@ -33,6 +34,7 @@ from massm.structures.modality import DEFAULT_MODALITY
 from massm.structures.shape_sample import ShapeSample
 
 LEADING_SHARE = 0.95
+SHOWN_MODES = 3  # that a result brings as movements of the surface
 
 
 class MASSMInferencer(BaseInferencer):
@@ -85,7 +87,7 @@ class MASSMInferencer(BaseInferencer):
         self.device = next(self.model.parameters()).device
         self.chosen = _chosen(self.model.anatomies, anatomies)
         self._warps: dict[int, SurfaceWarp] = {}
-        self._means: dict[int, Mesh] = {}
+        self._modes: dict[int, SurfaceModes] = {}
 
     def _init_model(self, cfg: Config, weights: str | None, device: str = 'cpu') -> Any:
         if self._directory is not None:
@@ -204,6 +206,9 @@ class MASSMInferencer(BaseInferencer):
         world = sample.pred_world_mm[k].double().cpu().numpy()
         mesh = self.model.templates.mesh(k).with_vertices(self._warp(k).apply(local))
         shape_model = self._shape_model(name)
+        modes = None if shape_model is None else self._surface_modes(k, shape_model)
+        moved = None if modes is None else self._warp(k).apply(world)
+        quantiles = self._quantiles(name)
         seen = in_field_of_view(grid.to_voxel(local), grid.shape)
         scores = None if shape_model is None else shape_model.coefficients(world)
         score = float(sample.scores[k])
@@ -225,9 +230,12 @@ class MASSMInferencer(BaseInferencer):
             box_mm=working.to_patient(sides),
             z_scores=scores,
             mahalanobis=None if scores is None else float(np.linalg.norm(scores)),
-            deviation_mm=None if shape_model is None else self._deviation(k, world, shape_model),
-            percentiles=self._percentiles(name, mesh),
+            deviation_mm=None if modes is None else _deviation(mesh, modes.mean, moved),
+            percentiles=None if quantiles is None else percentiles(mesh, quantiles),
             uncertainty_mm=None if uncertainty is None else uncertainty.at(local, mesh.vertices),
+            quantiles=quantiles,
+            modes=modes,
+            world_vertices=moved,
         )
 
     def _uncertainty(self, sample: ShapeSample, k: int) -> Uncertainty | None:
@@ -245,23 +253,18 @@ class MASSMInferencer(BaseInferencer):
     def _shape_model(self, name: str) -> PointDistributionModel | None:
         return self._directory.shape_models[name] if self._directory else None
 
-    def _deviation(self, k: int, world: np.ndarray, model: PointDistributionModel) -> np.ndarray:
-        """``[V]`` mm along the mean shape's normals."""
-        if k not in self._means:
-            vertices = self._warp(k).apply(model.mean)
-            self._means[k] = self.model.templates.mesh(k).with_vertices(vertices)
-        mean = self._means[k]
-        moved = self._warp(k).apply(world) - mean.vertices
-        return (moved * mean.vertex_normals()).sum(1)
+    def _surface_modes(self, k: int, model: PointDistributionModel) -> SurfaceModes:
+        if k not in self._modes:
+            self._modes[k] = SurfaceModes.of(model, self._warp(k), SHOWN_MODES)
+        return self._modes[k]
 
-    def _percentiles(self, name: str, mesh: Mesh) -> dict[str, float | None] | None:
-        if self._directory is None:
-            return None
-        known = self._directory.metadata['population'][name]
-        return {
-            'volume_ml': percentile(mesh.volume() / 1000, known['volume_ml']),
-            'surface_cm2': percentile(mesh.area() / 100, known['surface_cm2']),
-        }
+    def _quantiles(self, name: str) -> dict[str, list[float]] | None:
+        return self._directory and quantiles_of(self._directory.metadata['population'][name])
+
+
+def _deviation(mesh: Mesh, mean: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """``[V]`` mm of vertices ``moved`` from the ``mean`` shape's, along its normals."""
+    return ((moved - mean) * mesh.with_vertices(mean).vertex_normals()).sum(1)
 
 
 def _chosen(known: list[str], wanted: list[str] | None) -> list[int]:

@@ -6,24 +6,38 @@ import numpy as np
 
 from massm.cohort.manifest import load_manifest
 from massm.io.meshes import read_mesh
+from massm.shape.size_measures import size_measures
+from massm.structures import Mesh
 
 QUANTILES = np.linspace(0, 1, 21)
+MEASURES = ('volume_ml', 'surface_cm2', 'axis1_mm', 'axis2_mm', 'axis3_mm')
 
 
 def population_of(root: Path, anatomies: list[str]) -> dict[str, dict]:
-    """Per anatomy the number of whole training shapes and, in steps of 5 %, the quantiles of
-    ``volume_ml`` and ``surface_cm2``."""
+    """Per anatomy the number of whole training shapes and, in steps of 5 %, the quantiles of their
+    :func:`massm.shape.size_measures.size_measures`."""
     manifest = load_manifest(root)
     measured: dict[str, dict] = {}
     for name in anatomies:
         entries = [s.anatomies.get(name) for s in manifest.of_split('train')]
         meshes = [read_mesh(manifest.path(e.mesh)) for e in entries if e and e.has_particles]
+        sizes = [size_measures(mesh) for mesh in meshes]
         measured[name] = {
             'train_shapes': len(meshes),
-            'volume_ml': _quantiles([m.volume() / 1000 for m in meshes]),
-            'surface_cm2': _quantiles([m.area() / 100 for m in meshes]),
+            **{key: _quantiles([size[key] for size in sizes]) for key in MEASURES},
         }
     return measured
+
+
+def quantiles_of(population: dict) -> dict[str, list[float]]:
+    """The quantiles that an entry of :func:`population_of` holds; older models measured less."""
+    return {key: population[key] for key in MEASURES if key in population}
+
+
+def percentiles(mesh: Mesh, quantiles: dict[str, list[float]]) -> dict[str, float | None]:
+    """The percentile of each measure of ``mesh`` that has ``quantiles``."""
+    sizes = size_measures(mesh)
+    return {key: percentile(sizes[key], known) for key, known in quantiles.items()}
 
 
 def percentile(value: float, quantiles: list[float]) -> float | None:

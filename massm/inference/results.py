@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from massm.shape.size_measures import principal_axes, size_measures
+from massm.shape.surface_modes import SurfaceModes
 from massm.structures import AnatomyStatus, Grid, Mesh
 from massm.structures.modality import DEFAULT_MODALITY
 
@@ -18,9 +20,11 @@ class ShapeResult:
     ``box_mm`` ``[8, 3]`` are the corners of its box. ``seen`` ``[M]`` and ``seen_vertices`` ``[V]``
     are false outside the field of view, where the shape model alone speaks. Where the model
     brings its population: ``z_scores`` ``[L]`` along the modes, ``mahalanobis``, ``deviation_mm``
-    ``[V]`` (signed distance from the mean shape, outwards positive) and ``percentiles`` of
-    ``volume_ml`` and ``surface_cm2`` among the training shapes. Where the network says how sure it
-    is: ``uncertainty_mm`` ``[V]``, the standard deviation of the surface along its normal.
+    ``[V]`` (signed distance from the mean shape, outwards positive), ``quantiles`` of measures
+    among the training shapes (in equal steps) with the ``percentiles`` of this one, and the
+    population's leading ``modes`` on the mesh's surface with ``world_vertices`` ``[V, 3]``, the
+    mesh in their frame (world mm). Where the network says how sure it is: ``uncertainty_mm``
+    ``[V]``, the standard deviation of the surface along its normal.
     """
 
     anatomy: str
@@ -38,6 +42,9 @@ class ShapeResult:
     deviation_mm: np.ndarray | None = None
     percentiles: dict[str, float | None] | None = None
     uncertainty_mm: np.ndarray | None = None
+    quantiles: dict[str, list[float]] | None = None
+    modes: SurfaceModes | None = None
+    world_vertices: np.ndarray | None = None
 
     @property
     def is_present(self) -> bool:
@@ -46,23 +53,14 @@ class ShapeResult:
 
     @cached_property
     def measures(self) -> dict[str, float]:
-        """``volume_ml``, ``surface_cm2`` and the extents along the principal axes, longest first:
-        ``axis1_mm`` to ``axis3_mm``."""
-        lengths = np.ptp(self.mesh.vertices @ self.principal_axes.T, axis=0)
-        return {
-            'volume_ml': self.mesh.volume() / 1000,
-            'surface_cm2': self.mesh.area() / 100,
-            **{f'axis{i}_mm': float(length) for i, length in enumerate(lengths, 1)},
-        }
+        """Volume, surface and extents (:func:`massm.shape.size_measures.size_measures`)."""
+        return size_measures(self.mesh)
 
     @cached_property
     def principal_axes(self) -> np.ndarray:
         """``[3, 3]`` unit rows in patient space, of largest spread first; each points to where its
         largest component is positive."""
-        offset = self.mesh.vertices - self.mesh.vertices.mean(0)
-        _, _, axes = np.linalg.svd(offset, full_matrices=False)
-        largest = np.abs(axes).argmax(1)
-        return axes * np.sign(axes[np.arange(3), largest])[:, None]
+        return principal_axes(self.mesh)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,10 @@ from massm.evaluation.case_surfaces import CaseSurface
 from massm.evaluation.summary import with_mean
 from massm.io.atomic import write_text
 from massm.visualization.colors import anatomy_colors
-from massm.visualization.page import embedded_png, html_page, html_table
-from massm.visualization.scene import Measure, Surface, html_scene, label
+from massm.visualization.names import label
+from massm.visualization.page import embedded_photo, html_page, html_table, html_viewer
+from massm.visualization.scene import Measure, Surface, html_scene
+from massm.visualization.thinning import thin
 
 FIGURES = {
     'rmse': 'Error of local and world particles',
@@ -38,20 +40,23 @@ def write_evaluation_page(
     body = [f'<h1>{html.escape(title)}</h1>', _table(metrics, columns)]
     names = list(metrics['anatomies'])
     colors = dict(zip(names, anatomy_colors(len(names)), strict=True))
+    count = sum(map(len, cases.values()))
     for i, (heading, surfaces) in enumerate(cases.items()):
-        body.append(f'<h2>{html.escape(heading)}</h2>{_scene(surfaces, colors, i)}')
+        shown = [_surface(s, colors[s.anatomy], count) for s in surfaces]
+        distances = [s.distance_mm for s in surfaces]
+        measure = Measure('distance to the reference', distances, signed=False)
+        scene = html_scene(shown, [measure], f'scene{i}', shown=0)
+        body.append(f'<h2>{html.escape(heading)}</h2>{scene}')
+    if cases:
+        body.append(html_viewer())
     for stem, heading in FIGURES.items():
         for figure in sorted(path.parent.glob(f'{stem}*.png')):
-            body.append(f'<h2>{heading}</h2>{embedded_png(figure.read_bytes(), heading)}')
+            body.append(f'<h2>{heading}</h2>{embedded_photo(figure.read_bytes(), heading)}')
     write_text(path, html_page(title, body))
 
 
-def _scene(surfaces: Sequence[CaseSurface], colors: dict[str, np.ndarray], number: int) -> str:
-    shown = [Surface(s.anatomy, s.mesh, colors[s.anatomy]) for s in surfaces]
-    distances = [s.distance_mm for s in surfaces]
-    measure = Measure('distance to the reference', distances, signed=False)
-    name = f'scene{number}'
-    return html_scene(shown, [measure], name, shown=0, with_library=number == 0)
+def _surface(surface: CaseSurface, color: np.ndarray, count: int) -> Surface:
+    return Surface(surface.anatomy, surface.mesh, color, thin(surface.mesh, count))
 
 
 def _table(metrics: dict[str, dict], columns: dict[str, str]) -> str:

@@ -5,53 +5,41 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
 
 from massm.cli import run_command
 from massm.inference.inferencer import MASSMInferencer
+from massm.structures import AnatomyStatus
 from massm.visualization.report import write_report
+from massm.visualization.thinning import thin
 from tests.conftest import FITTED
+from tests.visualization.pages import result, shape
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 
-CHECK = """
-<script>
-const errors = [];
-window.onerror = (message) => errors.push(message);
-window.addEventListener('load', () => setTimeout(() => {
-  const view = document.querySelector('.view');
-  const scene = document.getElementById(view.dataset.scene);
-  const box = view.querySelector('input[data-trace="0"]');
-  const before = scene.data[0].visible;
-  box.click();
-  const hidden = scene.data[0].visible === false;
-  const painted = Array.from(scene.data[0].intensity || []).length;
-  view.querySelector('input[value="0"]').click();
-  const coloured = Array.from(scene.data[0].intensity || []).length;
-  view.querySelector('input[value=anatomy]').click();
-  const eye = () => Object.values((scene.layout.scene.camera || {}).eye || {});
-  const start = eye();
-  scene.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft' }));
-  document.title = JSON.stringify({
-    errors, hidden, painted, coloured, before: before !== false, start, turned: eye(),
-    views: document.querySelectorAll('.view').length,
-    rows: document.querySelectorAll('#measures tbody tr').length,
-    boxes: document.querySelectorAll('input[data-trace]').length,
-    wide: document.documentElement.scrollWidth <= window.innerWidth + 1,
-  });
-}, 1000));
-</script>
-"""
+WORK_PAGE = (Path(__file__).parent / 'work_page.js').read_text(encoding='utf-8')
 
 
 @pytest.fixture(scope='module')
-def page(tiny_source, model_directory, tmp_path_factory):
-    result = MASSMInferencer(model_directory)(tiny_source / 's0001/ct.nii.gz')[0]
+def page(tmp_path_factory):
+    made = result(
+        shape('kidney_left', np.array([70.0, 90, 80]), steps=60),
+        shape('spleen', np.array([120.0, 120, 90]), AnatomyStatus.ABSENT, 'score 0.1', steps=8),
+        shape('liver', np.array([110.0, 100, 70]), steps=16, modes=2),
+    )
     path = tmp_path_factory.mktemp('report') / 'report.html'
-    write_report(path, 'Patient <1> & "co"', result)
-    return path, result
+    write_report(path, 'Patient <1> & "co"', made)
+    return path, made
+
+
+@pytest.fixture(scope='module', params=[1400, 420])
+def seen(request, page, tmp_path_factory):
+    """What :func:`checked` sees in a window of a desk's width, then a telephone's."""
+    return checked(page[0], request.param, tmp_path_factory.mktemp('checked'))
 
 
 def browse(page, width, *extra):
@@ -60,30 +48,54 @@ def browse(page, width, *extra):
     command = [
         CHROMIUM, '--headless=new', '--no-sandbox', '--use-angle=swiftshader', '--disable-gpu',
         '--enable-unsafe-swiftshader', '--host-resolver-rules=MAP * ~NOTFOUND',
-        f'--window-size={width},1200', '--virtual-time-budget=5000', *extra, f'file://{page}',
+        f'--window-size={width},1200', '--virtual-time-budget=60000', *extra, f'file://{page}',
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, encoding='utf-8', timeout=180).stdout
+    return subprocess.run(command, capture_output=True, encoding='utf-8', timeout=400).stdout
 
 
 def checked(path, width, folder):
-    """What :data:`CHECK` sees and does in the page."""
-    text = path.read_text(encoding='utf-8').replace('<head>', '<head>' + CHECK.strip(), 1)
+    """What ``work_page.js`` sees and does in the page."""
+    text = path.read_text(encoding='utf-8').replace(
+        '<head>', f'<head><script>{WORK_PAGE}</script>', 1
+    )
     (folder / 'checked.html').write_text(text, encoding='utf-8')
     dumped = browse(folder / 'checked.html', width, '--dump-dom')
     shown = re.search(r'<title>(.*?)</title>', dumped, re.S)
     return json.loads(html.unescape(shown.group(1)))
 
 
-@pytest.mark.parametrize('width', [1400, 500])
-def test_it_loads_toggles_turns_and_lists_every_anatomy(page, width, tmp_path):
-    path, result = page
-    seen = checked(path, width, tmp_path)
-    found = sum(shape.is_present for shape in result.shapes)
+def test_its_controls_work_and_every_anatomy_is_listed(page, seen):
+    shapes = page[1].shapes
     assert seen['errors'] == [] and seen['before'] and seen['hidden'] and seen['wide']
-    assert seen['rows'] == len(result.shapes) and seen['boxes'] == found
-    first = next(shape for shape in result.shapes if shape.is_present)
-    assert seen['painted'] == 0 and seen['coloured'] == len(first.mesh.vertices)
-    assert seen['turned'] != seen['start'] and len(seen['turned']) == 3
+    assert seen['clear'], 'the legend lies beside the view, not on it'
+    assert seen['rows'] == len(shapes) == 3 and seen['boxes'] == 2
+    assert seen['painted'] == 0 and seen['coloured'] == len(thin(shapes[0].mesh, 2).kept)
+    assert seen['turned'] != seen['start'] == seen['back'] and len(seen['turned']) == 3
+
+
+def test_slices_move_through_the_scan(page, seen):
+    assert seen['slices'] == [True] * 3
+    moved = seen['moved']
+    assert moved['z'] == pytest.approx(moved['said'], abs=0.51)
+    corners = page[1].grid.corners_mm()
+    low, high = corners[:, 2].min(), corners[:, 2].max()
+    assert low < moved['z'] < high and moved['lightest'] - moved['darkest'] > 50
+
+
+def test_the_mean_moves_along_its_modes_and_to_the_patient(page, seen):
+    shapes, first = seen['shapes'], page[1].shapes[0]
+    kept, modes = thin(first.mesh, 2).kept[:3], first.modes
+    assert np.array(shapes['mean']) == pytest.approx(modes.mean[kept], abs=0.002)
+    moved = modes.mean[kept] + 1.5 * modes.displacements[0][kept]
+    assert np.array(shapes['first']) == pytest.approx(moved, abs=0.005)
+    assert shapes['values'] == pytest.approx(first.z_scores[:3].tolist(), abs=0.03)
+    assert shapes['back'] == shapes['mean']
+    rest = first.modes.instance(np.array(shapes['values'])) - first.world_vertices
+    kept = thin(first.mesh, 2).kept
+    left = np.linalg.norm(rest[kept], axis=1).mean()
+    assert float(shapes['distance'].removesuffix(' mm')) == pytest.approx(left, abs=0.06)
+    for mark, z in zip(shapes['marks'], first.z_scores, strict=False):
+        assert float(mark.removeprefix('patient ').replace('−', '-')) == pytest.approx(z, abs=0.051)
 
 
 def test_it_prints(page, tmp_path):
@@ -102,27 +114,26 @@ def test_a_test_run_is_a_page_of_surfaces_coloured_by_their_distance(fitted, tmp
     seen = checked(report / 'report.html', 1400, tmp_path)
     rows = json.loads((tmp_path / 'work/test/metrics.json').read_text())['anatomies']
     assert seen['errors'] == [] and seen['hidden'] and seen['wide']
-    assert seen['views'] == 2 and seen['rows'] == len(rows) + 1
+    assert seen['views'] == 2 and seen['rows'] == len(rows) + 1 and seen['shapes'] is None
     assert seen['painted'] == seen['coloured'] > 0
 
 
 def test_it_needs_no_other_file_and_no_network(page):
     text = page[0].read_text(encoding='utf-8')
     assert 'Patient &lt;1&gt; &amp; &quot;co&quot;' in text
-    own = re.sub(r'<script type="text/javascript">/\*\*.*?</script>', '', text, flags=re.S)
-    assert not re.search(r'<(script|img|link)[^>]+(src|href)="(?!data:)', own)
+    assert not re.search(r'<(script|img|link)[^>]+(src|href)="(?!data:)', text)
 
 
 def test_warnings_come_first(tiny_source, model_directory, tmp_path):
     from massm.io.nifti import read_volume
 
     volume, grid = read_volume(tiny_source / 's0001/ct.nii.gz')
-    result = MASSMInferencer(model_directory, score_threshold=0.0)((volume[:20], _cut(grid, 20)))[0]
-    write_report(tmp_path / 'report.html', 'cut', result)
+    found = MASSMInferencer(model_directory, score_threshold=0.0)((volume[:20], _cut(grid, 20)))[0]
+    write_report(tmp_path / 'report.html', 'cut', found)
     text = (tmp_path / 'report.html').read_text(encoding='utf-8')
-    truncated = [s for s in result.shapes if s.status.value == 'truncated']
+    truncated = [s for s in found.shapes if s.status.value == 'truncated']
     assert truncated and 'Look at these first' in text
-    assert text.index('Look at these first') < text.index('id="scene"')
+    assert text.index('Look at these first') < text.index('id="scene"') < text.index('id="shapes"')
 
 
 def _cut(grid, count):

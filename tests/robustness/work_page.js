@@ -1,0 +1,72 @@
+// Waits until a page says that its views stand, works their controls, and tells what came of it.
+const errors = [];
+window.onerror = (message) => errors.push(message);
+window.onunhandledrejection = ({ reason }) => errors.push(String(reason));
+console.error = (...words) => errors.push(words.join(' '));
+const rest = (time) => new Promise((done) => setTimeout(done, time));
+const apart = (a, b) =>
+  a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+const set = (input, value) => {
+  input.value = value;
+  input.dispatchEvent(new Event('input'));
+};
+const scene = async () => {
+  const view = document.querySelector('.view');
+  const plot = view.querySelector('.plot');
+  const box = view.querySelector('input[data-surface="0"]');
+  const before = plot.data[0].visible;
+  box.click();
+  const hidden = plot.data[0].visible === false;
+  const painted = Array.from(plot.data[0].intensity || []).length;
+  view.querySelector('input[value="0"]').click();
+  const coloured = Array.from(plot.data[0].intensity || []).length;
+  const boxOf = (what) => view.querySelector(what).getBoundingClientRect();
+  const clear = apart(boxOf('.plot'), boxOf('.scale')) && boxOf('.scale').width > 100;
+  view.querySelector('input[value=anatomy]').click();
+  const eye = () => Object.values(plot.layout.scene.camera.eye);
+  const start = eye();
+  plot.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft' }));
+  const turned = eye();
+  view.querySelector('[data-reset]').click();
+  const slices = plot.data.filter(({ type }) => type === 'surface');
+  const row = view.querySelector('[data-slice="2"]');
+  let moved = null;
+  if (row) {
+    set(row.querySelector('[type=range]'), 1);
+    await rest(300);
+    const grey = plot.data[plot.data.length - 1];
+    moved = { z: grey.z[0][0], said: parseFloat(row.querySelector('output').textContent),
+      darkest: Math.min(...grey.surfacecolor.flatMap((line) => [...line])),
+      lightest: Math.max(...grey.surfacecolor.flatMap((line) => [...line])) };
+  }
+  return { before: before !== false, hidden, painted, coloured, clear, start, turned, moved,
+    back: eye(), slices: slices.map(({ visible }) => visible),
+    boxes: view.querySelectorAll('input[data-surface]').length };
+};
+const shapes = async () => {
+  const view = document.querySelector('[data-kind=shapes]');
+  if (!view) return null;
+  const trace = () => view.querySelector('.plot').data[0];
+  const moved = () => [0, 1, 2].map((i) => ['x', 'y', 'z'].map((k) => trace()[k][i]));
+  const mean = moved();
+  set(view.querySelector('[data-mode="1"] input'), 1.5);
+  await rest(300);
+  const first = moved();
+  view.querySelector('[data-set=patient]').click();
+  await rest(300);
+  const values = [...view.querySelectorAll('[data-mode] input')].map(({ value }) => Number(value));
+  const marks = [...view.querySelectorAll('.patient')].map(({ textContent }) => textContent);
+  const distance = view.querySelector('.distance').textContent;
+  view.querySelector('[data-set=mean]').click();
+  await rest(300);
+  return { mean, first, values, marks, distance, back: moved() };
+};
+window.addEventListener('load', async () => {
+  for (let i = 0; i < 600 && !document.documentElement.dataset.ready; i += 1) await rest(100);
+  document.title = JSON.stringify({
+    ...await scene(), shapes: await shapes(), errors,
+    views: document.querySelectorAll('.view').length,
+    rows: document.querySelectorAll('#measures tbody tr').length,
+    wide: document.documentElement.scrollWidth <= window.innerWidth + 1,
+  });
+});
