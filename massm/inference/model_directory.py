@@ -4,7 +4,8 @@
     config.json         the network's settings, anatomies, particles, spacing
     metadata.json       measured accuracy, population, intended use, licence
     pdm/ANATOMY.npz     shape models
-    templates/          the templates as meshes and particles, for other programs
+    templates/          the templates as meshes (not of small models) and particles, for other
+                        programs
     model_card.md       the same for people
 
 Nothing in it can execute: JSON, safetensors and NPZ are data, and a setting may name only classes
@@ -12,10 +13,11 @@ that this package registered.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from safetensors import SafetensorError
@@ -26,6 +28,7 @@ from massm.errors import CheckpointError, ConfigError, MassmError
 from massm.inference.measured_accuracy import measured_accuracy
 from massm.inference.model_card import model_card
 from massm.inference.population import population_of
+from massm.inference.weight_storage import in_eight_bits, in_half, restored
 from massm.io.atomic import replacing, write_text
 from massm.io.meshes import write_mesh
 from massm.io.names import check_name
@@ -43,9 +46,9 @@ LAYERS = frozenset(
 )
 # Weights that only training uses.
 OF_TRAINING = ('local_head.filters.without',)
-# Of half precision: tensors of more numbers than this, and not these.
-LARGE = 1024
-EXACT = ('templates.', 'dense_head.prior', 'local_head.prior.', 'local_head.region_grid.')
+# How large a model directory is. Small: weights in eight bits, shape models of so much variance.
+SIZES = ('whole', 'half', 'small')
+KEPT_VARIANCE = 0.98
 NOT_EXPORTED = ('template_root', 'pretrained', 'init_cfg')
 
 
@@ -86,7 +89,7 @@ def export_model(
     licence: str = 'unstated',
     data: str = 'unstated',
     trust_checkpoint: bool = False,
-    half: bool = False,
+    size: str = 'whole',
     limits: str = '',
 ) -> None:
     """Writes a model directory.
@@ -97,7 +100,9 @@ def export_model(
             ``test`` beside it, goes into the card.
         licence, data, limits: what to say of the model's licence, its training data, and of where
             it is known to fail.
-        half: keep what was learnt in half precision; templates stay as they are.
+        size: ``whole``; ``half``, what was learnt in half precision; ``small``, in eight bits, and
+            shape models without their last modes, no meshes for other programs. Templates stay as
+            they are.
 
     Raises:
         CheckpointError, DatasetError: they do not fit, or the dataset is gone.
@@ -127,29 +132,36 @@ def export_model(
         'accuracy': measured_accuracy(Path(checkpoint).parent / 'test'),
         'population': population_of(Path(config.data_root), list(config.anatomies)),
     }
-    state = _stored(model, half)
+    state = _stored(model, size)
     with replacing(out / 'model.safetensors') as temporary:
         save_file(state, temporary, metadata={'format': FORMAT})
     for k, name in enumerate(config.anatomies):
         source = Path(config.data_root) / 'shapes' / name / 'pdm.npz'
         with replacing(out / 'pdm' / f'{name}.npz') as temporary:
-            PointDistributionModel.load(source).save(temporary)
-        write_mesh(out / 'templates' / f'{name}.ply', model.templates.mesh(k))
+            _shape_model(source, size).save(temporary)
+        if size != 'small':
+            write_mesh(out / 'templates' / f'{name}.ply', model.templates.mesh(k))
         write_particles(out / 'templates' / f'{name}.particles', model.templates.particles_mm(k))
     write_text(out / 'config.json', json.dumps({'model': settings}, indent=1) + '\n')
     write_text(out / 'model_card.md', model_card(metadata))
     write_text(out / 'metadata.json', json.dumps(metadata, indent=1) + '\n')
 
 
-def _stored(model: MASSM, half: bool) -> dict[str, torch.Tensor]:
+def _stored(model: MASSM, size: str) -> dict[str, torch.Tensor]:
     """The network's tensors as they are kept on disk."""
     state = {k: v.contiguous() for k, v in model.state_dict().items() if k not in OF_TRAINING}
-    if half:
-        # Learnt numbers are near one; positions of templates are not, and must be exact.
-        large = {k for k, v in state.items() if v.is_floating_point() and v.numel() > LARGE}
-        halved = {k for k in large if not k.startswith(EXACT)}
-        state = {k: v.half() if k in halved else v for k, v in state.items()}
-    return state
+    if size == 'whole':
+        return state
+    return in_half(state) if size == 'half' else in_eight_bits(state)
+
+
+def _shape_model(path: Path, size: str) -> PointDistributionModel:
+    shapes = PointDistributionModel.load(path)
+    if size != 'small' or not len(shapes):
+        return shapes
+    share = np.cumsum(shapes.variances) / np.sum(shapes.variances)
+    shapes = shapes.truncate(1 + int((share < KEPT_VARIANCE).sum()))
+    return replace(shapes, modes=shapes.modes.astype(np.float16))
 
 
 def _check_replaceable(out: Path) -> None:
@@ -216,8 +228,8 @@ def read_model(folder: Path) -> ModelDirectory:
         raise
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise _not_whole(folder, error) from error
-    state = {k: v.float() if v.dtype == torch.float16 else v for k, v in stored.items()}
-    return ModelDirectory(folder, Config({**top, 'model': settings}), state, models, metadata)
+    top_level = Config({**top, 'model': settings})
+    return ModelDirectory(folder, top_level, restored(stored), models, metadata)
 
 
 def _plain(settings: Any) -> Any:

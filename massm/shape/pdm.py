@@ -147,6 +147,9 @@ class PointDistributionModel:
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls(arrays['mean'], arrays['modes'], arrays['variances'])
+                modes = arrays['modes']
+                if modes.dtype == np.float16:
+                    modes = modes.astype(np.float32)
+                return cls(arrays['mean'], modes, arrays['variances'])
         except (OSError, KeyError, ValueError) as error:
             raise ShapeError(f'{path}: not a shape model ({error}); run build_pdm again') from error

@@ -50,7 +50,7 @@ step "6/7 test"
 BEST=$(ls -t "$WORK"/best_*.pth | head -n 1)
 python tools/test.py $CONFIG "$BEST" --report "${SHARED[@]}"
 step "7/7 export"
-python tools/export_model.py $CONFIG "$BEST" --out "$OUT" --half --data "$CITED" \
+python tools/export_model.py $CONFIG "$BEST" --out "$OUT" --small --data "$CITED" \
   --licence Apache-2.0 --cfg-options "data_root=$DATA" ${OPTIONS[@]+"${OPTIONS[@]}"}
 [ "$(du -sk "$OUT" | cut -f 1)" -le 12288 ] \
   || echo "note: $OUT is larger than the 12 MB that a model of the package may have"

@@ -11,7 +11,7 @@ from massm.apis.test import test as run_test
 from massm.apis.train import train
 from massm.engine.hooks import IndependenceHook
 from massm.inference.inferencer import MASSMInferencer
-from massm.inference.model_directory import export_model
+from massm.inference.model_directory import SIZES, export_model
 from massm.visualization.packed import unpack
 from massm.visualization.report import write_report
 from massm.visualization.thinning import thin
@@ -91,19 +91,20 @@ def test_the_exported_model_gives_what_the_checkpoint_gives(config, work, tiny_s
         assert (a.local_mm == b.local_mm).all() and (a.world_mm == b.world_mm).all()
 
 
-def test_half_precision_halves_the_model_and_moves_nothing_that_shows(
-    config, work, tiny_source, tmp_path
-):
+def test_smaller_models_move_nothing_that_shows(config, work, tiny_source, tmp_path):
+    """Half precision and eight bits."""
     image = tiny_source / 's0000/ct.nii.gz'
     found, sizes = [], []
-    for half in (False, True):
-        out = tmp_path / f'model_{half}'
-        export_model(config, work / 'epoch_2.pth', out, half=half)
+    for size in SIZES:
+        out = tmp_path / size
+        export_model(config, work / 'epoch_2.pth', out, size=size)
         sizes.append((out / 'model.safetensors').stat().st_size)
         found.append(MASSMInferencer(out, device='cpu')(image)[0].shapes)
-    assert sizes[1] < 0.7 * sizes[0]
-    for whole, half in zip(*found, strict=True):
-        assert abs(whole.local_mm - half.local_mm).max() < 0.3
+    assert sizes[1] < 0.7 * sizes[0] and sizes[2] < 0.7 * sizes[1]
+    whole, *smaller = found
+    for shapes in smaller:
+        for one, other in zip(whole, shapes, strict=True):
+            assert abs(one.local_mm - other.local_mm).max() < 0.5
 
 
 def test_the_report_colours_surfaces_by_how_uncertain_they_are(config, work, tiny_source, tmp_path):
