@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from massm.errors import ConfigError
 from massm.io.atomic import replacing
 from massm.models.massm import MASSM, image_sizes
+from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.ops import traceable_roi_pool3d
 
 OUTPUTS = ('boxes_vox', 'scores', 'local_vox', 'world_mm')
@@ -42,8 +43,14 @@ def export_network(model: MASSM, size: Sequence[int], path: Path) -> None:
         path: ``.pt2`` for ``torch.export``, ``.onnx`` for ONNX (needs ``onnxscript``).
 
     Raises:
-        ConfigError: another ending or size, or ONNX without its package.
+        ConfigError: another ending or size, ONNX without its package, or a network that fits shapes
+            to the image.
     """
+    if isinstance(model.local_head, ShapeFitHead):
+        raise ConfigError(
+            'this network fits shapes to the image, which cannot be written as one graph; use the '
+            'model directory itself (massm infer, or MASSMInferencer in Python)'
+        )
     step = model.data_preprocessor.size_divisor
     if len(size) != 3 or any(n < step or n % step for n in size):
         raise ConfigError(f'size {tuple(size)}: give three multiples of {step}')

@@ -7,11 +7,13 @@ import torch
 from safetensors.torch import load_file
 
 from massm.apis.config import load_config
+from massm.apis.export_network import export_network
 from massm.apis.test import test as run_test
 from massm.apis.train import train
 from massm.engine.hooks import IndependenceHook
+from massm.errors import ConfigError
 from massm.inference.inferencer import MASSMInferencer
-from massm.inference.model_directory import SIZES, export_model
+from massm.inference.model_directory import SIZES, export_model, read_model
 from massm.visualization.packed import unpack
 from massm.visualization.report import write_report
 from massm.visualization.thinning import thin
@@ -100,6 +102,8 @@ def test_smaller_models_move_nothing_that_shows(config, work, tiny_source, tmp_p
         export_model(config, work / 'epoch_2.pth', out, size=size)
         sizes.append((out / 'model.safetensors').stat().st_size)
         found.append(MASSMInferencer(out, device='cpu')(image)[0].shapes)
+    with pytest.raises(ConfigError, match='fits shapes to the image, which cannot be written'):
+        export_network(read_model(tmp_path / 'small').build(), (64, 64, 64), tmp_path / 'a.onnx')
     assert sizes[1] < 0.7 * sizes[0] and sizes[2] < 0.7 * sizes[1]
     whole, *smaller = found
     for shapes in smaller:

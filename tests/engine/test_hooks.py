@@ -4,9 +4,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose
 
 from massm.apis.config import hook_named
+from massm.datasets.transforms import RandomFieldOfView, RandomFlip, RandomIntensity, RandomRemoval
 from massm.engine.hooks import IndependenceHook, independence_hook
+from massm.engine.hooks.filter_fit_hook import keeping_shapes
 from massm.engine.hooks.loss_weight_ramp_hook import ramped_weight
 from massm.engine.hooks.teacher_forcing_hook import forcing_probability
 from massm.models.massm import LOSSES
@@ -55,3 +58,10 @@ def test_each_anatomy_gets_the_independence_that_validation_is_nearest_with(monk
     monkeypatch.setattr(independence_hook, 'distances', lambda model, data, choices: data)
     IndependenceHook((0.1, 0.5)).before_val_epoch(runner)
     assert head.independence.tolist() == pytest.approx([0.5, 0.1, 0.15])
+
+
+def test_filters_are_fitted_to_samples_that_keep_their_whole_anatomies():
+    steps = [RandomRemoval(), RandomFlip(), RandomFieldOfView(), RandomIntensity()]
+    dataset = SimpleNamespace(pipeline=Compose(steps))
+    assert [type(step) for step in keeping_shapes(dataset).pipeline.transforms] == [RandomIntensity]
+    assert len(dataset.pipeline.transforms) == 4

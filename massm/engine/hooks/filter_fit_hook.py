@@ -1,14 +1,17 @@
 """Fits the linear filters of a shape-fitting head before training starts."""
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 
+from mmengine.dataset import Compose
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from massm.datasets.samplers import SampleIndex
 from massm.datasets.shape_dataset import ShapeDataset
+from massm.datasets.transforms import RandomFieldOfView, RandomFlip, RandomRemoval
 from massm.engine.distributed import unwrapped
 from massm.engine.shape_filter_training import STRENGTHS, FilterCase, fit_filters
 from massm.models.massm import MASSM, image_sizes
@@ -21,12 +24,15 @@ FIRST_EPOCH = 1_000_000
 # Volumes are kept in memory while those of all processes take no more, bytes; else read again in
 # every round.
 LARGEST_KEPT = 2e9
+# Steps of a pipeline that take whole anatomies in correspondence from a sample: filters learn from
+# nothing else.
+COSTS_SHAPES = (RandomFieldOfView, RandomFlip, RandomRemoval)
 
 
 @HOOKS.register_module()
 class FilterFitHook(Hook):
-    """Fits :class:`LinearOffsets` to the training split, as augmented for training, unless
-    a loaded checkpoint brought fitted ones. Does nothing for other local heads. Each process
+    """Fits :class:`LinearOffsets` to the training split, as augmented for training, but with all
+    of its whole anatomies, unless a loaded checkpoint brought fitted ones. Does nothing for other local heads. Each process
     takes its share of the subjects.
 
     Args:
@@ -63,7 +69,7 @@ class TrainingCases:
 
     def __init__(self, model: MASSM, dataset: ShapeDataset, passes: int) -> None:
         rank, world_size = get_dist_info()
-        self.model, self.dataset = model, dataset
+        self.model, self.dataset = model, keeping_shapes(dataset)
         self.draws = [(i, p) for p in range(passes) for i in range(len(dataset))]
         self.draws = self.draws[rank::world_size]
         # Half precision keeps HU to 2 where it matters.
@@ -99,3 +105,11 @@ class TrainingCases:
             sample.seed,
             sample.fold,
         )
+
+
+def keeping_shapes(dataset: ShapeDataset) -> ShapeDataset:
+    """The same without the steps that take whole anatomies from a sample."""
+    kept = copy.copy(dataset)
+    steps = [step for step in dataset.pipeline.transforms if not isinstance(step, COSTS_SHAPES)]
+    kept.pipeline = Compose(steps)
+    return kept
