@@ -19,9 +19,11 @@ ENVIRONMENT['PATH'] = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
 
 @pytest.mark.slow
 def test_quickstart_runs_from_another_directory_and_again(tmp_path):
-    """The README's first command on a small cohort; the second run does nothing twice."""
-    command = ['bash', str(ROOT / 'tools/quickstart.sh'), '--subjects', '4', '--epochs', '1']
-    command += ['--spacing', '8', '--particles', '64', 'custom_hooks.CVAEPretrainHook.steps=50']
+    """The README's first command, and its training on a small cohort; the second run does nothing
+    twice."""
+    command = ['bash', str(ROOT / 'tools/quickstart.sh'), '--train', '--subjects', '4']
+    command += ['--epochs', '1', '--spacing', '8', '--particles', '64']
+    command += ['custom_hooks.FilterFitHook.samples=4', 'model.local_head.region.cells=8']
 
     def run():
         done = subprocess.run(
@@ -42,8 +44,12 @@ def test_quickstart_runs_from_another_directory_and_again(tmp_path):
     assert list((work / 'report').glob('*.png'))
     made = ['source/s0000/ct.nii.gz', 'dataset/images/s0000.nii', 'epoch_1.pth']
     made += ['dataset/shapes/spleen/template.particles', 'dataset/shapes/spleen/quality.png']
+    made += ['patient/headneck_ct/result.json', 'patient/headneck_ct/report.html']
     made += ['test/metrics.json', 'report/report.html', 'inferred/ct/result.json']
     before = [(work / name).stat().st_mtime_ns for name in made]
+    patient = json.loads((work / 'patient/headneck_ct/result.json').read_text())
+    statuses = {shape['anatomy']: shape['status'] for shape in patient['anatomies']}
+    assert len(statuses) == 5 and set(statuses.values()) == {'ok'}
     second = run()
     assert '4 unchanged since an earlier run' in second and 'Where to look' in second
     assert [(work / name).stat().st_mtime_ns for name in made] == before

@@ -32,8 +32,8 @@ COSTS_SHAPES = (RandomFieldOfView, RandomFlip, RandomRemoval)
 @HOOKS.register_module()
 class FilterFitHook(Hook):
     """Fits :class:`LinearOffsets` to the training split, as augmented for training, but with all
-    of its whole anatomies, unless a loaded checkpoint brought fitted ones. Does nothing for other local heads. Each process
-    takes its share of the subjects.
+    of its whole anatomies, unless a loaded checkpoint brought fitted ones. Does nothing for other
+    local heads. Each process takes its share of the subjects.
 
     Args:
         samples: each subject is drawn so often that there are at least so many.
