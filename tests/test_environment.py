@@ -48,7 +48,7 @@ def test_quickstart_runs_from_another_directory_and_again(tmp_path):
     made += ['test/metrics.json', 'report/report.html', 'inferred/ct/result.json']
     before = [(work / name).stat().st_mtime_ns for name in made]
     patient = json.loads((work / 'patient/headneck_ct/result.json').read_text())
-    statuses = {shape['anatomy']: shape['status'] for shape in patient['anatomies']}
+    statuses = {name: told['status'] for name, told in patient['anatomies'].items()}
     assert len(statuses) == 5 and set(statuses.values()) == {'ok'}
     second = run()
     assert '4 unchanged since an earlier run' in second and 'Where to look' in second

@@ -94,7 +94,8 @@ def test_the_exported_model_gives_what_the_checkpoint_gives(config, work, tiny_s
 
 
 def test_smaller_models_move_nothing_that_shows(config, work, tiny_source, tmp_path):
-    """Half precision and eight bits."""
+    """By half precision little, by eight bits less than a quarter of a voxel, although two epochs
+    leave a detector that is never sure."""
     image = tiny_source / 's0000/ct.nii.gz'
     found, sizes = [], []
     for size in SIZES:
@@ -106,9 +107,9 @@ def test_smaller_models_move_nothing_that_shows(config, work, tiny_source, tmp_p
         export_network(read_model(tmp_path / 'small').build(), (64, 64, 64), tmp_path / 'a.onnx')
     assert sizes[1] < 0.7 * sizes[0] and sizes[2] < 0.7 * sizes[1]
     whole, *smaller = found
-    for shapes in smaller:
+    for shapes, bound in zip(smaller, (0.3, TINY_SPACING / 4), strict=True):
         for one, other in zip(whole, shapes, strict=True):
-            assert abs(one.local_mm - other.local_mm).max() < 0.5
+            assert abs(one.local_mm - other.local_mm).max() < bound
 
 
 def test_the_report_colours_surfaces_by_how_uncertain_they_are(config, work, tiny_source, tmp_path):
