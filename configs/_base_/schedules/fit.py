@@ -1,7 +1,7 @@
 # One phase: detector and fit learn from the first step, since the fit's starts are drawn around the
 # truth.
-max_epochs = 36
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=9)
+max_epochs = 28
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=7)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
