@@ -24,7 +24,7 @@ def test_every_config_builds(path):
 def test_a_setting_changed_once_reaches_every_part():
     init_default_scope('massm')
     options = {'anatomies': ['spleen', 'liver'], 'num_particles': 32, 'data_root': 'elsewhere'}
-    config = load_config(ROOT / 'configs/massm_r18_totalseg.py', options)
+    config = load_config(ROOT / 'configs/massm_r18_paper.py', options)
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         assert loader.dataset.anatomies == ['spleen', 'liver']
         assert (loader.dataset.num_particles, loader.dataset.data_root) == (32, 'elsewhere')
@@ -46,8 +46,8 @@ def test_the_whole_network_shows_its_shapes():
     model = MODELS.build(load_config(ROOT / 'configs/massm_r18_paper.py', options).model).eval()
     with torch.no_grad():
         out = model(torch.randn(2, 2, 64, 32, 96))
-    assert out.boxes.shape == (2, 12, 6) and out.scores.shape == (2, 12)
-    assert out.local_vox.shape == out.world_mm.shape == (2, 12, 32, 3)
+    assert out.boxes.shape == (2, 7, 6) and out.scores.shape == (2, 7)
+    assert out.local_vox.shape == out.world_mm.shape == (2, 7, 32, 3)
 
 
 @pytest.mark.parametrize(
