@@ -93,7 +93,7 @@ def _beyond(model: MASSM, item: dict) -> Iterator[tuple[str, bool]]:
     for k, name in enumerate(sample.anatomies):
         if not sample.has_shape[k]:
             continue
-        height = sample.local_vox[k, :, 2]
+        height = sample.local_vox[k, :, 2].numpy()
         last, first = int(height.min()) - APART, int(np.ceil(height.max())) + APART + 1
         for left in (volume[..., : max(last, 0)], volume[..., first:]):
             if left.shape[-1] >= LEAST_SLICES:
