@@ -246,7 +246,7 @@ def test_the_script_goes_from_public_files_to_a_model_with_commands_that_there_a
     for name in ('train', 'test', 'export_model'):
         assert parsed[name].cfg_options == {'data_root': str(tmp_path / 'work/dataset'), 'a.b': 1}
     export = parsed['export_model']
-    assert export.half and export.out == tmp_path / 'model' and 'OpenKBP' in export.data
+    assert export.small and export.out == tmp_path / 'model' and 'OpenKBP' in export.data
     assert export.checkpoint == tmp_path / 'work/best_mm.pth' and export.licence == 'Apache-2.0'
 
 
