@@ -77,11 +77,13 @@ def _fit_anatomies(
 ) -> None:
     shapes = head.prior.shapes.of(anatomies)
     count, particles, inside = head.filters.weight[0, anatomies].shape
-    states = [_start(head, case, starts, anatomies) for case in cases()]
+    states: list[FitState] = []
     for r in range(len(head.stage_of_rounds)):
         sums = RidgeSums(count, particles, inside - 1, shapes.mean.device)
-        for case, state in zip(cases(), states, strict=True):
-            _add(head, shapes, case, state, sums, r, anatomies)
+        for n, case in enumerate(cases()):
+            if r == 0:
+                states.append(_start(head, case, starts, anatomies))
+            _add(head, shapes, case, states[n], sums, r, anatomies)
         sums.share()
         filters = sums.solve(strengths)
         head.filters.take(r, anatomies, filters)

@@ -16,7 +16,7 @@ from massm.errors import CheckpointError, ConfigError
 from massm.inference.judgement import Uncertainty, judge
 from massm.inference.memory import check_memory
 from massm.inference.model_directory import ModelDirectory, read_model
-from massm.inference.population import percentiles, quantiles_of
+from massm.inference.population import quantiles_of
 from massm.inference.results import InferenceResult, ShapeResult
 from massm.inference.shape_skill import no_better_than_mean
 from massm.inference.shifted_passes import SHIFTS, predict_mean
@@ -208,7 +208,6 @@ class MASSMInferencer(BaseInferencer):
         shape_model = self._shape_model(name)
         modes = None if shape_model is None else self._surface_modes(k, shape_model)
         moved = None if modes is None else self._warp(k).apply(world)
-        quantiles = self._quantiles(name)
         seen = in_field_of_view(grid.to_voxel(local), grid.shape)
         scores = None if shape_model is None else shape_model.coefficients(world)
         score = float(sample.scores[k])
@@ -231,9 +230,8 @@ class MASSMInferencer(BaseInferencer):
             z_scores=scores,
             mahalanobis=None if scores is None else float(np.linalg.norm(scores)),
             deviation_mm=None if modes is None else _deviation(mesh, modes.mean, moved),
-            percentiles=None if quantiles is None else percentiles(mesh, quantiles),
             uncertainty_mm=None if uncertainty is None else uncertainty.at(local, mesh.vertices),
-            quantiles=quantiles,
+            quantiles=self._quantiles(name),
             modes=modes,
             world_vertices=moved,
         )

@@ -36,6 +36,7 @@ from massm.io.particles import write_particles
 from massm.models.massm import MASSM
 from massm.registry import MODELS
 from massm.shape.pdm import PointDistributionModel
+from massm.shape.shape_sampling import leading_modes
 from massm.structures.modality import DEFAULT_MODALITY, MODALITIES, check_modality
 
 # Version 2: the network sees HU windows as [0, 1]; those of version 1 were trained on [-1, 1].
@@ -157,10 +158,9 @@ def _stored(model: MASSM, size: str) -> dict[str, torch.Tensor]:
 
 def _shape_model(path: Path, size: str) -> PointDistributionModel:
     shapes = PointDistributionModel.load(path)
-    if size != 'small' or not len(shapes):
+    if size != 'small':
         return shapes
-    share = np.cumsum(shapes.variances) / np.sum(shapes.variances)
-    shapes = shapes.truncate(1 + int((share < KEPT_VARIANCE).sum()))
+    shapes = leading_modes(shapes, KEPT_VARIANCE)
     return replace(shapes, modes=shapes.modes.astype(np.float16))
 
 

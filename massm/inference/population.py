@@ -7,7 +7,6 @@ import numpy as np
 from massm.cohort.manifest import load_manifest
 from massm.io.meshes import read_mesh
 from massm.shape.size_measures import size_measures
-from massm.structures import Mesh
 
 QUANTILES = np.linspace(0, 1, 21)
 MEASURES = ('volume_ml', 'surface_cm2', 'axis1_mm', 'axis2_mm', 'axis3_mm')
@@ -34,10 +33,11 @@ def quantiles_of(population: dict) -> dict[str, list[float]]:
     return {key: population[key] for key in MEASURES if key in population}
 
 
-def percentiles(mesh: Mesh, quantiles: dict[str, list[float]]) -> dict[str, float | None]:
-    """The percentile of each measure of ``mesh`` that has ``quantiles``."""
-    sizes = size_measures(mesh)
-    return {key: percentile(sizes[key], known) for key, known in quantiles.items()}
+def percentiles(
+    measures: dict[str, float], quantiles: dict[str, list[float]]
+) -> dict[str, float | None]:
+    """The percentile of each of the ``measures`` that has ``quantiles``."""
+    return {key: percentile(measures[key], known) for key, known in quantiles.items()}
 
 
 def percentile(value: float, quantiles: list[float]) -> float | None:

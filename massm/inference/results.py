@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from massm.inference.population import percentiles
 from massm.shape.size_measures import principal_axes, size_measures
 from massm.shape.surface_modes import SurfaceModes
 from massm.structures import AnatomyStatus, Grid, Mesh
@@ -21,10 +22,10 @@ class ShapeResult:
     are false outside the field of view, where the shape model alone speaks. Where the model
     brings its population: ``z_scores`` ``[L]`` along the modes, ``mahalanobis``, ``deviation_mm``
     ``[V]`` (signed distance from the mean shape, outwards positive), ``quantiles`` of measures
-    among the training shapes (in equal steps) with the ``percentiles`` of this one, and the
-    population's leading ``modes`` on the mesh's surface with ``world_vertices`` ``[V, 3]``, the
-    mesh in their frame (world mm). Where the network says how sure it is: ``uncertainty_mm``
-    ``[V]``, the standard deviation of the surface along its normal.
+    among the training shapes (in equal steps), and the population's leading ``modes`` on the mesh's
+    surface with ``world_vertices`` ``[V, 3]``, the mesh in their frame (world mm).
+    Where the network says how sure it is: ``uncertainty_mm`` ``[V]``, the standard deviation of the
+    surface along its normal.
     """
 
     anatomy: str
@@ -40,7 +41,6 @@ class ShapeResult:
     z_scores: np.ndarray | None = None
     mahalanobis: float | None = None
     deviation_mm: np.ndarray | None = None
-    percentiles: dict[str, float | None] | None = None
     uncertainty_mm: np.ndarray | None = None
     quantiles: dict[str, list[float]] | None = None
     modes: SurfaceModes | None = None
@@ -55,6 +55,11 @@ class ShapeResult:
     def measures(self) -> dict[str, float]:
         """Volume, surface and extents (:func:`massm.shape.size_measures.size_measures`)."""
         return size_measures(self.mesh)
+
+    @cached_property
+    def percentiles(self) -> dict[str, float | None] | None:
+        """Where each measure that has ``quantiles`` lies among them, 0 to 100."""
+        return None if self.quantiles is None else percentiles(self.measures, self.quantiles)
 
     @cached_property
     def principal_axes(self) -> np.ndarray:

@@ -55,6 +55,11 @@ class PointDistributionModel:
         """``[L, 3M]``: the modes as vectors."""
         return self.modes.reshape(len(self), self.mean.size)
 
+    @property
+    def displacements(self) -> np.ndarray:
+        """``[L, M, 3]`` mm that one standard deviation of each mode moves the particles by."""
+        return self.modes * np.sqrt(self.variances)[:, None, None]
+
     def _scores(self, world: np.ndarray) -> np.ndarray:
         """``[..., L]`` mm along each mode."""
         return (world - self.mean).reshape(*world.shape[:-2], self.mean.size) @ self._rows.T
@@ -100,7 +105,7 @@ class PointDistributionModel:
 
     def marginal(self, particles: np.ndarray) -> 'PointDistributionModel':
         """The model of some ``particles`` alone (indices ``[P]``), with modes orthonormal again."""
-        root = self.modes[:, particles] * np.sqrt(self.variances)[:, None, None]
+        root = self.displacements[:, particles]
         _, singular, rows = np.linalg.svd(root.reshape(len(self), -1), full_matrices=False)
         kept = singular > max(singular.max(initial=0), 1e-12) * 1e-7
         modes = rows[kept].reshape(-1, len(particles), 3)

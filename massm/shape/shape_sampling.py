@@ -3,6 +3,7 @@
 import numpy as np
 
 from massm.shape.pdm import PointDistributionModel
+from massm.shape.statistics import compactness
 
 KINDS = ('kde', 'gaussian')
 # Of all variance, what the modes that are drawn hold; the rest is noise of the correspondences.
@@ -11,12 +12,11 @@ KEPT_VARIANCE = 0.95
 FARTHEST = 2.5
 
 
-def leading_modes(shapes: PointDistributionModel) -> PointDistributionModel:
-    """The model of those first modes that hold 95 % of the variance."""
-    if not len(shapes):
-        return shapes
-    shares = np.cumsum(shapes.variances) / shapes.variances.sum()
-    return shapes.truncate(int((shares < KEPT_VARIANCE).sum()) + 1)
+def leading_modes(
+    shapes: PointDistributionModel, share: float = KEPT_VARIANCE
+) -> PointDistributionModel:
+    """The model of those first modes that hold a ``share`` of the variance."""
+    return shapes.truncate(int((compactness(shapes) < share).sum()) + 1)
 
 
 def draw_coefficients(

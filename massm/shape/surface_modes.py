@@ -26,9 +26,8 @@ class SurfaceModes:
     def of(cls, model: PointDistributionModel, warp: SurfaceWarp, count: int) -> 'SurfaceModes':
         """The first ``count`` modes of ``model`` (fewer where it has fewer) on the template's
         surface. As the warp is linear in the particles, a mode's displacement is its own image."""
-        scaled = model.modes[:count] * np.sqrt(model.variances[:count])[:, None, None]
         mean = warp.apply(model.mean)
-        moved = [warp.apply(one) for one in scaled]
+        moved = [warp.apply(one) for one in model.truncate(count).displacements]
         total = float(model.variances.sum())
         return cls(
             mean,

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from massm.inference.measured_accuracy import measured_accuracy
-from massm.inference.model_card import model_card
+from tests.inference.cards import card_of
 
 VALUES = {'spleen': [1.0, 2.0, 3.0, 6.0], 'liver': [5.0, 7.0]}
 
@@ -43,22 +43,8 @@ def test_without_a_test_there_is_nothing_and_without_cases_no_interval(tested):
 
 
 def test_the_card_tells_them_and_known_failures(tested):
-    known = {'train_shapes': 9, 'volume_ml': [1.0, 2.0]}
-    metadata = {
-        'anatomies': list(VALUES),
-        'windows': [(-200, 400)],
-        'modality': 'ct',
-        'spacing_mm': 3.0,
-        'num_particles': 512,
-        'score_threshold': 0.3,
-        'intended_use': 'Research.',
-        'training_data': 'some',
-        'licence': 'none',
-        'limits': 'patients lying prone.',
-        'population': dict.fromkeys(VALUES, known),
-        'accuracy': measured_accuracy(tested),
-    }
-    card = model_card(metadata)
+    accuracy = measured_accuracy(tested)
+    card = card_of(VALUES, accuracy, limits='patients lying prone.')
     assert '| spleen | 4 | 3.00 (' in card and '| all | 4 | 4.50 (' in card
     assert 'Known failures: patients lying prone.' in card
-    assert 'Known failures' not in model_card({**metadata, 'limits': ''})
+    assert 'Known failures' not in card_of(VALUES, accuracy, limits='')

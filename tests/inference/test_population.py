@@ -5,6 +5,7 @@ import numpy as np
 from massm.cohort.manifest import load_manifest
 from massm.inference.population import percentiles, population_of, quantiles_of
 from massm.io.meshes import read_mesh
+from massm.shape.size_measures import size_measures
 
 SIZES = ['volume_ml', 'surface_cm2', 'axis1_mm', 'axis2_mm', 'axis3_mm']
 
@@ -15,19 +16,18 @@ def test_every_measure_of_a_training_shape_lies_within_its_population(tiny_datas
     entries = [subject.anatomies['spleen'] for subject in manifest.of_split('train')]
     meshes = [read_mesh(manifest.path(entry.mesh)) for entry in entries if entry.has_particles]
     assert known['train_shapes'] == len(meshes) > 2
-    places = [percentiles(mesh, quantiles_of(known)) for mesh in meshes]
+    places = [percentiles(size_measures(mesh), quantiles_of(known)) for mesh in meshes]
     for key in SIZES:
         column = [place[key] for place in places]
         assert min(column) == 0 and max(column) == 100
     biggest = meshes[int(np.argmax([mesh.volume() for mesh in meshes]))]
-    assert percentiles(
-        biggest.with_vertices(2 * biggest.vertices), quantiles_of(known)
-    ) == dict.fromkeys(SIZES, 100.0)
+    larger = size_measures(biggest.with_vertices(2 * biggest.vertices))
+    assert percentiles(larger, quantiles_of(known)) == dict.fromkeys(SIZES, 100.0)
 
 
 def test_models_that_measured_less_tell_less(sphere):
     older = {'train_shapes': 3, 'volume_ml': [10.0, 20.0, 40.0], 'surface_cm2': []}
-    assert percentiles(sphere, quantiles_of(older)) == {
+    assert percentiles(size_measures(sphere), quantiles_of(older)) == {
         'volume_ml': round(50 + 50 * (sphere.volume() / 1000 - 20) / 20, 1),
         'surface_cm2': None,
     }

@@ -51,7 +51,7 @@ def distances(model: MASSM, data: dict, choices: Sequence[float]) -> Tensor:
     data = model.data_preprocessor(data, False)
     images, samples = data['inputs'], data['data_samples']
     sizes, truth = image_sizes(images, samples), stack_targets(samples)
-    boxes, _ = model.dense_head.decode(model.dense_head(model.neck(model.backbone(images))), sizes)
+    _, boxes, _ = model.detect(images, sizes)
     head, known = model.local_head, model.local_head.independence.clone()
     found = []
     for choice in choices:

@@ -129,8 +129,7 @@ class ShapePrior(nn.Module):
 
 def population_modes(pdm: PointDistributionModel, count: int) -> np.ndarray:
     """``[L, M, 3]`` the first ``count`` modes at most, mm for one standard deviation."""
-    pdm = pdm.truncate(count)
-    return pdm.modes * np.sqrt(pdm.variances)[:, None, None]
+    return pdm.truncate(count).displacements
 
 
 def particle_frames(template: ShapeTemplate) -> np.ndarray:
