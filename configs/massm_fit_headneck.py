@@ -5,18 +5,25 @@ _base_ = [
     './_base_/schedules/fit.py',
     './_base_/default_runtime.py',
 ]
-# Mirrored patients teach the detector and the regions: parotids change sides, the others stay.
-# Of other anatomies nothing is mirrored.
+# Every patient is two, one of them mirrored: parotids change sides, the others stay. Of other
+# anatomies nothing is mirrored.
 train_pipeline = _base_.train_pipeline
 mirror = dict(
     type='RandomFlip',
     pairs=[('parotid_gland_left', 'parotid_gland_right')],
     midline=['brainstem', 'larynx', 'mandible'],
-    prob=0.3,
+    prob=0.5,
     unpaired='skip',
 )
 train_pipeline.insert(4, mirror)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+# Filters see every patient three times, mirrored or not.
+custom_hooks = [
+    dict(type='CenterPriorHook'),
+    dict(type='FilterFitHook', samples=500, starts=2),
+    dict(type='IndependenceHook'),
+    dict(type='CalibrationHook'),
+]
 # All tissues, soft tissue, bone.
 windows = ((-1000.0, 1000.0), (-160.0, 240.0), (100.0, 1500.0))
 model = dict(

@@ -34,7 +34,7 @@ from massm.shape.population import PopulationSettings, TaskRunner, build_populat
 from massm.shape.quality import Quality, measure
 from massm.structures import Mesh, RigidTransform
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from massm.cohort.shape_folder import RegisteredShape, read_world
 from massm.io.atomic import replacing, write_text
@@ -21,6 +22,9 @@ WARNINGS = {
 }
 # A value this many times the median over the subjects is worth a look, if it matters at all.
 NOTABLE, MATTERS = 3.0, {'surface_distance_mm': 0.3, 'spacing_cv': 0.25, 'folded': 0.01}
+
+# Radians an axis that patients usually differ by, and how many shapes that is worth.
+USUAL_TURN, AS_IF = 0.15, 4
 
 
 def write_summary(
@@ -59,7 +63,8 @@ def write_summary(
         'left_out': {r.source.id: r.failure for r in results if r.failure is not None},
     }
     write_text(folder / 'stats.json', json.dumps(stats, indent=1) + '\n')
-    _write_template(folder, anatomy, len(pdm.mean))
+    turns = _rotation_std([r for r in good if r.source.train or not train])
+    _write_template(folder, anatomy, len(pdm.mean), turns)
     rows = [_project_subject(anatomy, r, (matrices or {}).get(r.source.id)) for r in good]
     write_project(folder / 'project.swproj', rows)
     return stats
@@ -112,7 +117,16 @@ def quality_table(
     return table
 
 
-def _write_template(folder: Path, anatomy: str, particles: int) -> None:
+def _rotation_std(results: list[RegisteredShape]) -> list[float]:
+    """``[3]`` radians about the patient's axes: how far shapes are turned from the mean shape, root
+    mean square; of few shapes, nearer to what is usual."""
+    motions = [r.patient_to_world.matrix[:3, :3] for r in results if r.patient_to_world is not None]
+    turns = Rotation.from_matrix(np.reshape(motions, (-1, 3, 3))).as_rotvec()
+    squares = (turns**2).sum(0) + AS_IF * USUAL_TURN**2
+    return np.sqrt(squares / (len(turns) + AS_IF)).round(4).tolist()
+
+
+def _write_template(folder: Path, anatomy: str, particles: int, turns: list[float]) -> None:
     try:
         medoid = json.loads((folder / '.model.json').read_text(encoding='utf-8'))['medoid']
     except (OSError, KeyError, ValueError):
@@ -121,6 +135,7 @@ def _write_template(folder: Path, anatomy: str, particles: int) -> None:
         'anatomy': anatomy,
         'subject': medoid,
         'num_particles': particles,
+        'rotation_std': turns,
         'mesh': 'template.ply',
         'local': 'template.particles',
         'world': 'template.particles',

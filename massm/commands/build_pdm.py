@@ -122,6 +122,7 @@ def _build_dataset(
 ) -> None:
     from massm.cohort.correspondences import enter_shapes, shape_sources, shapes_folder
     from massm.cohort.manifest import load_manifest
+    from massm.cohort.mirror_images import write_mirror_images
     from massm.cohort.shape_folder import register_shapes
     from massm.cohort.surface_cohort import landmark_use
 
@@ -145,7 +146,9 @@ def _build_dataset(
             continue
         _summarise(folder, name, results[name], table, notes)
         print(f'{name}: {len(results[name])} shapes', flush=True)
-    enter_shapes(manifest, results).save()
+    manifest = enter_shapes(manifest, results)
+    manifest.save()
+    write_mirror_images(manifest, tasks)
 
 
 def _build_folder(

@@ -11,6 +11,7 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size
 
 from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.transforms.load import particles_in_volume
+from massm.datasets.transforms.random_flip import RandomFlip
 from massm.errors import DatasetError, ImageError, MassmError
 from massm.io.nifti import map_volume, read_mask
 from massm.io.particles import read_particles
@@ -27,14 +28,16 @@ def check_subjects(datasets: Iterable[BaseDataset]) -> None:
         datasets: one that is no :class:`ShapeDataset` checks itself.
 
     Raises:
-        DatasetError: names every subject that cannot be used, and why.
+        DatasetError: names every subject that cannot be used, and why; or patients are to be
+            mirrored of whom too little is known for that.
+        ConfigError: they are to be mirrored, and have anatomies without a mirror image.
     """
-    records = [
-        dataset.get_data_info(n)
-        for dataset in datasets
-        if isinstance(dataset, ShapeDataset)
-        for n in range(len(dataset))
-    ]
+    own = [dataset for dataset in datasets if isinstance(dataset, ShapeDataset)]
+    for dataset in own:
+        for step in dataset.pipeline.transforms:
+            if isinstance(step, RandomFlip):
+                step.check(dataset.metainfo['anatomies'], dataset.mirror_places)
+    records = [dataset.get_data_info(n) for dataset in own for n in range(len(dataset))]
     found = zip(records, _problems(records), strict=True)
     wrong = [f'{record["id"]}: {text}' for record, text in found if text]
     if wrong:

@@ -11,7 +11,7 @@ from massm.cohort.manifest import Manifest, SubjectEntry, load_manifest
 from massm.errors import ConfigError, DatasetError
 from massm.io.nifti import map_volume
 from massm.io.particles import read_particles
-from massm.io.templates import read_templates, shape_model_digest
+from massm.io.templates import read_mirror_places, read_templates, shape_model_digest
 from massm.registry import DATASETS
 from massm.structures import AnatomyStatus, RigidTransform
 from massm.structures.modality import DEFAULT_MODALITY, MODALITIES
@@ -58,6 +58,7 @@ class ShapeDataset(BaseDataset):
         self._check_modality()
         self.templates = read_templates(Path(data_root), anatomies, num_particles)
         self._shape_model = shape_model_digest(self.templates)
+        self.mirror_places = read_mirror_places(Path(data_root), anatomies, num_particles)
         metainfo = {
             'anatomies': list(anatomies),
             'num_particles': num_particles,
@@ -103,6 +104,7 @@ class ShapeDataset(BaseDataset):
         info['rng'] = np.random.default_rng([self.seed, getattr(idx, 'epoch', 0), int(idx)])
         info['template_world'] = np.stack([t.world for t in self.templates])
         info['shape_models'] = [t.pdm for t in self.templates]
+        info['mirror_places'] = self.mirror_places
         info['num_particles'], info['spacing'] = self.num_particles, self.spacing
         info['modality'] = self.modality
         return info

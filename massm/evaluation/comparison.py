@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import wilcoxon
 
 RESAMPLES = 10_000
 
@@ -78,6 +77,8 @@ def paired_p_value(one: Mapping[str, float], other: Mapping[str, float]) -> floa
     differences = np.array([one[name] - other[name] for name in shared])
     if not differences.any():
         return 1.0
+    from scipy.stats import wilcoxon
+
     return float(wilcoxon(differences).pvalue)
 
 

@@ -24,3 +24,9 @@ def check_name(name: str, where: str, error: type[MassmError]) -> str:
             'or a dot in front'
         )
     return name
+
+
+def partner_name(name: str) -> str:
+    """What ``name`` is in a mirror: ``kidney_left`` a ``kidney_right``, a ``sacrum`` itself."""
+    swapped = {'left': 'right', 'right': 'left'}
+    return '_'.join(swapped.get(word, word) for word in name.split('_'))

@@ -7,24 +7,29 @@ from pathlib import Path
 
 import numpy as np
 
-from massm.errors import DatasetError
+from massm.errors import DatasetError, MassmError
 from massm.io.meshes import read_mesh
 from massm.io.particles import read_particles
 from massm.io.records import fingerprint
 from massm.shape.pdm import PointDistributionModel
 from massm.structures import Mesh
 
+MIRROR_FILE = 'mirror.particles'
+
 
 @dataclass(frozen=True, eq=False)
 class ShapeTemplate:
     """``local`` ``[M, 3]`` patient mm and ``world`` ``[M, 3]`` world mm particles of the
-    template, the registered mean shape; the template's surface (mm); the training shapes' model."""
+    template, the registered mean shape; the template's surface (mm); the training shapes' model;
+    how far patients' shapes are turned from it, ``rotation_std`` ``[3]`` radians about the
+    patient's axes, where that is known."""
 
     anatomy: str
     local: np.ndarray
     world: np.ndarray
     mesh: Mesh
     pdm: PointDistributionModel
+    rotation_std: np.ndarray | None = None
 
     @property
     def mean_world(self) -> np.ndarray:
@@ -66,6 +71,7 @@ def read_template_folder(folder: Path, anatomy: str) -> ShapeTemplate:
         content = json.loads(path.read_text(encoding='utf-8'))
         files = {key: folder / content[key] for key in ('mesh', 'local', 'world')}
         count = int(content['num_particles'])
+        turns = content.get('rotation_std')
     except (OSError, KeyError, ValueError) as error:
         raise DatasetError(
             f'{path}: no usable template ({type(error).__name__}); run tools/build_pdm.py'
@@ -79,7 +85,22 @@ def read_template_folder(folder: Path, anatomy: str) -> ShapeTemplate:
         read_particles(files['world'], count),
         read_mesh(files['mesh']),
         PointDistributionModel.load(folder / 'pdm.npz'),
+        None if turns is None else np.asarray(turns, dtype=np.float64),
     )
+
+
+def read_mirror_places(root: Path, anatomies: Iterable[str], count: int) -> dict[str, np.ndarray]:
+    """``[count, 3]`` world mm by anatomy, of those that have them: where its particles lie on the
+    mean surface of its partner, seen in a mirror (:mod:`massm.cohort.mirror_images`).
+
+    Raises:
+        DatasetError: a file is broken, or of another number of particles.
+    """
+    files = {name: Path(root) / 'shapes' / name / MIRROR_FILE for name in anatomies}
+    try:
+        return {name: read_particles(f, count) for name, f in files.items() if f.is_file()}
+    except MassmError as error:
+        raise DatasetError(f'{error}; run massm pdm {root} again') from error
 
 
 def shape_model_digest(templates: Iterable[ShapeTemplate]) -> str:

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,17 @@ STALE_S, WAIT_S, START_S = 900.0, 180.0, 20.0
 logger = logging.getLogger('massm')
 
 
-@torch.compiler.assume_constant_result
+def constant_in_graphs(function: Callable) -> Callable:
+    """Marks what a graph being traced is to take for a constant: all that
+    ``torch.compiler.assume_constant_result`` does, without importing ``torch._dynamo``, which takes
+    more than a second of every command."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant_in_graphs
 def is_compiled(device: str) -> bool:
-    """Whether kernels for tensors on ``device`` are loaded; says once where they are not. To a
-    graph being traced it is a constant."""
+    """Whether kernels for tensors on ``device`` are loaded; says once where they are not."""
     return device in _devices()
 
 

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-from massm.ops.extension import is_compiled
+from massm.ops.extension import constant_in_graphs, is_compiled
 from massm.ops.roi_pool3d_reference import Size3, roi_pool3d_reference
 
 _TRACEABLE = ContextVar('traceable', default=False)
@@ -27,7 +27,7 @@ def traceable_roi_pool3d() -> Iterator[None]:
         _TRACEABLE.reset(token)
 
 
-@torch.compiler.assume_constant_result
+@constant_in_graphs
 def _wants_traceable() -> bool:
     return _TRACEABLE.get()
 

@@ -9,6 +9,8 @@ import numpy as np
 from massm.errors import ShapeError
 from massm.shape.alignment import rigid_fit
 from massm.shape.correspondence import (
+    FULL_SCHEDULE,
+    SHORT_SCHEDULE,
     Landmarks,
     RegistrationTemplate,
     fit_template,
@@ -96,21 +98,28 @@ class CorrespondenceModel:
                 was built with others.
         """
         motion = pose_of(mesh, self.reference)
-        posed = mesh.with_vertices(motion.apply(mesh.vertices))
-        pairs = None
-        if landmarks is not None and len(landmarks) == len(self.landmarks):
-            pairs = Landmarks(self.landmark_places, motion.apply(landmarks))
-        *_, state = fit_template(self.template, posed, landmarks=pairs)
-        points = warp_template(self.template, state)
-        # The pose is better known once the whole surfaces correspond.
-        closer = rigid_fit(points, self.shapes.mean)
-        motion = RigidTransform(closer.matrix @ motion.matrix)
+        # The pose is better known once the whole surfaces correspond, roughly, then finely.
+        for noises in (SHORT_SCHEDULE, FULL_SCHEDULE):
+            points = self._registered(mesh, motion, noises, landmarks)
+            closer = rigid_fit(points, self.shapes.mean)
+            motion = RigidTransform(closer.matrix @ motion.matrix)
         target = TargetSurface(mesh.with_vertices(motion.apply(mesh.vertices)))
         anchor = target.project(closer.apply(points))[0]
         vertices = anchor
         if self.weight > 0:
             vertices = slide(self.sliding, anchor, anchor, target, 2 * SLIDING_STEPS)
         return self.finish(vertices, motion, target)
+
+    def _registered(
+        self, mesh: Mesh, motion: RigidTransform, noises: np.ndarray, landmarks: np.ndarray | None
+    ) -> np.ndarray:
+        """``[V, 3]`` the working vertices registered to ``mesh`` as ``motion`` lays it."""
+        pairs = None
+        if landmarks is not None and len(landmarks) == len(self.landmarks):
+            pairs = Landmarks(self.landmark_places, motion.apply(landmarks))
+        posed = mesh.with_vertices(motion.apply(mesh.vertices))
+        *_, state = fit_template(self.template, posed, pairs, noises)
+        return warp_template(self.template, state)
 
     def finish(
         self, vertices: np.ndarray, motion: RigidTransform, target: TargetSurface

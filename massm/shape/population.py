@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import trimesh
+from scipy.spatial.transform import Rotation
 
 from massm.shape.alignment import rigid_fit
 from massm.shape.correspondence import (
@@ -225,6 +226,10 @@ def _finish(
     particles, steps = _particle_frame([p for p, _ in found])
     surface = surface - np.mean([p for p, _ in found], axis=(0, 1))
     members = [m.moved(t) for m, t in zip(members, steps, strict=True)]
+    if not settings.any_pose:
+        upright = _to_mean_axes([m.motion for m in members])
+        members = [m.moved(upright) for m in members]
+        particles, surface = upright.apply(particles), upright.apply(surface)
     share = rest_shape(mean).vertex_share
     model = CorrespondenceModel(
         weighted_model(np.stack([m.points for m in members]), share),
@@ -250,6 +255,13 @@ def _particle_frame(
         raw = np.mean([t.apply(s) for t, s in zip(steps, shapes, strict=True)], axis=0)
         mean = rigid_fit(raw, mean).apply(raw)
     return mean, steps
+
+
+def _to_mean_axes(motions: list[RigidTransform]) -> RigidTransform:
+    """The turn after which ``motions`` (patient to world) turn the mean patient not at all: a new
+    surface and a fit begin in patient axes, which are those of no single subject."""
+    mean = Rotation.from_matrix(np.stack([t.matrix[:3, :3] for t in motions])).mean()
+    return RigidTransform.from_parts(mean.inv().as_matrix(), np.zeros(3))
 
 
 def _particles_and_detail(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.stats import beta
+from scipy.special import betaincc
 
 from massm.shape.metrics import hausdorff95
 from massm.shape.particles import spacing_variation
@@ -92,5 +92,5 @@ def outliers(world: np.ndarray, share: float = 0.95) -> tuple[np.ndarray, np.nda
     modes = min(int(np.searchsorted(explained, share)) + 1, count // 3)
     distance = model.truncate(modes).mahalanobis(world)
     relative = distance**2 * count / (count - 1) ** 2
-    tail = beta.sf(np.minimum(relative, 1), modes / 2, (count - modes - 1) / 2)
+    tail = betaincc(modes / 2, (count - modes - 1) / 2, np.minimum(relative, 1))
     return distance, tail < 0.05 / count

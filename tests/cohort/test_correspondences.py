@@ -2,12 +2,17 @@ import json
 import shutil
 
 import numpy as np
+import pytest
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from massm.cli import run_command
 from massm.cohort.manifest import load_manifest
+from massm.io.names import partner_name
 from massm.io.particles import read_particles
+from massm.io.templates import read_mirror_places, read_template
 from massm.shape.pdm import PointDistributionModel
+from massm.shape.surface import surface_distance
 
 ANATOMY = 'heart_ventricle_left'
 
@@ -58,10 +63,33 @@ def test_only_training_shapes_make_the_model(tiny_dataset):
     assert template['subject'] in {s.id for s in train}
 
 
+def test_world_axes_are_the_mean_patients_and_the_turns_about_them_are_told(tiny_dataset):
+    manifest = load_manifest(tiny_dataset)
+    entries = [s.anatomies[ANATOMY] for s in manifest.of_split('train')]
+    motions = [np.array(e.patient_to_world)[:3, :3] for e in entries if e.has_particles]
+    turns = Rotation.from_matrix(motions)
+    assert np.degrees(turns.mean().magnitude()) < 1
+    told = read_template(tiny_dataset, ANATOMY, 64).rotation_std
+    squares = (turns.as_rotvec() ** 2).sum(0) + 4 * 0.15**2  # as if four more were as usual
+    assert told == pytest.approx(np.sqrt(squares / (len(turns) + 4)), abs=1e-3)
+
+
+def test_particles_know_their_places_on_mirror_images(tiny_dataset):
+    manifest = load_manifest(tiny_dataset)
+    places = read_mirror_places(tiny_dataset, manifest.anatomies, 64)
+    pairs = {name: partner_name(name) for name in manifest.templates}
+    expected = {name for name, partner in pairs.items() if partner in manifest.templates}
+    assert set(places) == expected and any(pairs[name] != name for name in expected)
+    for name, where in places.items():
+        surface = read_template(tiny_dataset, pairs[name], 64).mesh
+        assert surface_distance(where, surface).mean() < 0.5
+
+
 def test_a_second_run_changes_nothing(tiny_dataset, tmp_path):
     # On a copy: it writes the statistics anew, which other workers may be reading.
     dataset = shutil.copytree(tiny_dataset, tmp_path / 'dataset')
     files = sorted((dataset / 'shapes' / ANATOMY / 'local').glob('*.particles'))
+    files += sorted(dataset.glob('shapes/*/mirror.particles'))
     before = [f.stat().st_mtime_ns for f in files]
     command = [str(dataset), '--particles', '64', '--anatomies', ANATOMY]
     assert run_command('build_pdm', command) == 0

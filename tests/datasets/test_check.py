@@ -9,8 +9,11 @@ import pytest
 
 from massm.apis.train import train
 from massm.datasets import check
-from massm.errors import DatasetError
+from massm.datasets.transforms import RandomFlip
+from massm.errors import ConfigError, DatasetError
+from massm.io.names import partner_name
 from massm.io.particles import read_particles, write_particles
+from massm.registry import DATASETS
 
 
 @pytest.fixture
@@ -45,6 +48,22 @@ def test_every_broken_subject_is_named_before_the_first_step(spoilt, tiny_config
     assert all(f'{subject}: ' in text for subject in broken)
     assert 'particles lie outside of the volume' in text
     assert not list(work.glob('*.pth'))
+
+
+def test_what_mirroring_lacks_is_told_before_the_first_step(tiny_config, tmp_path):
+    config = tiny_config().train_dataloader.dataset
+    dataset = DATASETS.build(config)
+    dataset.pipeline.transforms.insert(2, RandomFlip(midline=['spleen']))
+    with pytest.raises(ConfigError, match='has no mirror image among the anatomies'):
+        check.check_subjects([dataset])
+    names = dataset.metainfo['anatomies']
+    pairs = [(n, partner_name(n)) for n in names if 'left' in n]
+    midline = [n for n in names if partner_name(n) == n]
+    dataset.pipeline.transforms[2] = RandomFlip(pairs, midline)
+    check.check_subjects([dataset])
+    dataset.mirror_places = {}
+    with pytest.raises(DatasetError, match='lie on a mirror image; run massm pdm on it again'):
+        check.check_subjects([dataset])
 
 
 def test_processes_share_the_subjects_and_find_the_same(monkeypatch):

@@ -15,7 +15,7 @@ from massm.datasets.transforms import (
     RandomRemoval,
     RandomWarp,
 )
-from massm.errors import ConfigError
+from massm.errors import ConfigError, DatasetError
 from massm.ops import sample_volume
 from massm.structures import AnatomyStatus, Grid
 
@@ -31,6 +31,7 @@ def sample(seed=0, shape=(40, 36, 44)):
     index = np.stack(np.indices(shape), -1)
     for point in local[:2].reshape(-1, 3):
         volume += np.exp(-0.5 * ((index - point) ** 2).sum(-1) / 1.2**2)
+    template = generator.normal(size=(3, 6, 3))
     return {
         'id': 'a',
         'image': 'a.nii',
@@ -44,7 +45,9 @@ def sample(seed=0, shape=(40, 36, 44)):
         'is_cut': np.zeros(3, dtype=bool),
         'counted': np.array([True, True, True]),
         'status': [AnatomyStatus.OK, AnatomyStatus.OK, AnatomyStatus.ABSENT],
-        'template_world': generator.normal(size=(3, 6, 3)),
+        'template_world': template,
+        # Numbered the other way round on a mirror image.
+        'mirror_places': dict(zip(NAMES, template[[1, 0, 2], ::-1], strict=True)),
         'rng': np.random.default_rng(seed),
     }
 
@@ -139,7 +142,7 @@ def test_what_was_cut_once_stays_cut_and_what_left_the_volume_is_known_to_be_gon
     cut = RandomFlip(pairs=[NAMES[:2]], midline=['sacrum'], prob=1)(
         cropped(sample(), [low, 0, 0], [40, 36, 44])
     )
-    assert not cut['is_cut'].any() and not cut['counted'][1]
+    assert list(cut['is_cut']) == [True, True, False] and not cut['has_shape'].any()
 
 
 def test_a_scan_ends_within_an_anatomy():
@@ -170,7 +173,7 @@ def test_a_box_is_taught_where_the_whole_anatomy_is_in_the_volume_and_nowhere_el
         after = RandomWarp(rotation=0, scale=0, translation=30, bend=0, prob=1)(results)
     targets = PackShapeInputs()(after)['data_samples']
     shape = torch.tensor(after['volume'].shape)
-    assert not targets.has_box[0] and (flipped or cut_by == 'warp' or targets.is_cut[0])
+    assert not targets.has_box[0] and (cut_by == 'warp' or targets.is_cut[0])
     for k in range(3):
         low, high = targets.boxes[k, :3] - targets.boxes[k, 3:], targets.boxes[k].view(2, 3).sum(0)
         assert not targets.has_box[k] or ((low >= -0.5) & (high <= shape - 0.5)).all()
@@ -188,16 +191,20 @@ def test_a_crop_that_cuts_nothing_moves_nothing_in_the_image():
 def test_flip_swaps_left_and_right_or_is_refused():
     flip = RandomFlip(pairs=[NAMES[:2]], midline=['sacrum'], prob=1)
     before, after = sample(), flip(sample())
-    mirrored = before['local_vox'][0].copy()
+    mirrored = before['local_vox'][0, ::-1].copy()
     mirrored[:, 0] = 39 - mirrored[:, 0]
-    assert np.allclose(after['local_vox'][1], mirrored)
+    assert np.allclose(after['local_vox'][1], mirrored, atol=1e-4)
     assert brightness(after, 1) == pytest.approx(brightness(before, 0), abs=1e-5)
     packed = PackShapeInputs()(after)['data_samples']
-    assert packed.has_box[:2].all() and not packed.has_shape.any()
+    assert packed.has_box.tolist() == packed.has_shape.tolist() == [True, True, False]
     with pytest.raises(ConfigError, match='kidney_left has no mirror image'):
         RandomFlip(midline=['sacrum'], prob=1)(sample())
     left = RandomFlip(midline=['sacrum'], prob=1, unpaired='skip')(sample())
     assert left['has_shape'].sum() == 2 and (left['local_vox'] == before['local_vox']).all()
+    with pytest.raises(ConfigError, match='sacrum is no mirror image of kidney_left'):
+        RandomFlip(pairs=[('sacrum', 'kidney_left')])
+    with pytest.raises(DatasetError, match='of kidney_left lie on a mirror image; run massm pdm'):
+        RandomFlip(pairs=[NAMES[:2]], midline=['sacrum'], prob=1)({**sample(), 'mirror_places': {}})
 
 
 @pytest.mark.parametrize('step', [RandomIntensity(prob=1), RandomMRIntensity(prob=1)])

@@ -81,6 +81,38 @@ def test_a_new_shape_joins_a_fixed_model(population, tmp_path):
     assert surface_distance(known.local, meshes[3]).max() < 0.01
 
 
+@pytest.fixture(scope='module')
+def turned_population(population):
+    """The medoid lies as it did, all others are turned by 14 degrees about one axis and more."""
+    meshes, *_, settings = population
+    rng = np.random.default_rng(0)
+    turned = []
+    for i, mesh in enumerate(meshes):
+        angles = np.zeros(3) if i == 2 else rng.normal((14, 0, 0), 4)
+        turn = Rotation.from_euler('xyz', angles, degrees=True).as_matrix()
+        turned.append(mesh.with_vertices(mesh.vertices @ turn.T))
+    return turned, *build_population(turned, settings, serially)
+
+
+def test_world_axes_are_those_of_the_mean_patient_not_of_the_medoid(turned_population):
+    _, model, shapes, medoid = turned_population
+    turns = Rotation.from_matrix([s.patient_to_world.matrix[:3, :3] for s in shapes])
+    assert medoid == 2 and np.degrees(turns[2].magnitude()) > 4
+    assert np.degrees(turns.mean().magnitude()) < 0.5
+    assert np.allclose(np.mean([s.world for s in shapes], axis=0), model.particles, atol=0.05)
+    off = surface_distance(model.particles, model.surface)
+    assert off.mean() < 0.5  # the mean surface came along
+
+
+def test_a_new_shape_is_placed_as_training_shapes_are(turned_population):
+    meshes, model, shapes, _ = turned_population
+    off = [
+        np.linalg.norm(model.register(mesh).local - shape.local, axis=1).mean()
+        for mesh, shape in zip(meshes, shapes, strict=True)
+    ]
+    assert np.mean(off) < 0.6
+
+
 def test_shapes_in_any_pose_end_alike(population):
     meshes, _, shapes, _, _ = population
     thrown = [

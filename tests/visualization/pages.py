@@ -33,7 +33,6 @@ def shape(name, centre, status=AnatomyStatus.OK, reason='', steps=24, modes=4, *
         'deviation_mm': surface[:, 0] - mesh.vertices[:, 0],
         'uncertainty_mm': np.full(len(placed), 1.5),
         'quantiles': QUANTILES,
-        'percentiles': {'volume_ml': 33.0},
         'modes': SurfaceModes.of(model, warp, 3),
         'world_vertices': surface,
     }

@@ -91,7 +91,7 @@ def test_anatomies_and_statuses_are_in_words(tmp_path):
 
 
 def test_a_model_that_does_not_know_its_population_leaves_that_out(tmp_path):
-    fields = ('z_scores', 'mahalanobis', 'deviation_mm', 'quantiles', 'percentiles', 'modes')
+    fields = ('z_scores', 'mahalanobis', 'deviation_mm', 'quantiles', 'modes')
     blind = replace(shape('liver', MIDDLE, steps=8), **dict.fromkeys(fields))
     page = page_of(tmp_path, blind)
     assert 'data-kind="scene"' in page and 'data-kind="shapes"' not in page

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from massm.datasets.samplers import SampleIndex
 from massm.datasets.shape_dataset import ShapeDataset
-from massm.datasets.transforms import RandomFieldOfView, RandomFlip, RandomRemoval
+from massm.datasets.transforms import RandomFieldOfView, RandomRemoval
 from massm.engine.distributed import unwrapped
 from massm.engine.shape_filter_training import STRENGTHS, FilterCase, fit_filters
 from massm.models.massm import MASSM, image_sizes
@@ -26,7 +26,7 @@ FIRST_EPOCH = 1_000_000
 LARGEST_KEPT = 2e9
 # Steps of a pipeline that take whole anatomies in correspondence from a sample: filters learn from
 # nothing else.
-COSTS_SHAPES = (RandomFieldOfView, RandomFlip, RandomRemoval)
+COSTS_SHAPES = (RandomFieldOfView, RandomRemoval)
 
 
 @HOOKS.register_module()

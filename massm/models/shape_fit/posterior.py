@@ -101,7 +101,7 @@ def posterior(
 
 def moved(state: FitState, shapes: Shapes, change: Tensor) -> FitState:
     """``state`` after a change ``[K, N, 6 + L]`` in units of the shapes."""
-    turn = rotation_from_vector(change[..., :3] * shapes.rotation_std)
+    turn = rotation_from_vector(change[..., :3] * shapes.rotation_std[:, None])
     coefficients = state.coefficients.clone()
     count = change.shape[-1] - 6
     coefficients[..., :count] = coefficients[..., :count] + change[..., 6:]
@@ -135,15 +135,14 @@ def _cross_matrix(vector: Tensor) -> Tensor:
 
 def _jacobian(state: FitState, shapes: Shapes, normals: Tensor, modes: int) -> Tensor:
     arm = state.turned(state.world(shapes))
-    turning = torch.linalg.cross(arm, normals)
+    turning = torch.linalg.cross(arm, normals) * shapes.rotation_std[:, None, None]
     # A mode moves a particle by R phi, along its normal by phi . (R' normal), and R' normal is the
     # normal that the mean shape has.
     bending = shapes.along_normals[:, None, :, :modes].expand(-1, normals.shape[1], -1, -1)
-    parts = [turning * shapes.rotation_std, normals * shapes.translation_std, bending]
-    return torch.cat(parts, -1)
+    return torch.cat([turning, normals * shapes.translation_std, bending], -1)
 
 
 def _deviation_from_prior(state: FitState, shapes: Shapes, modes: int) -> Tensor:
-    turn = vector_from_rotation(state.rotation) / shapes.rotation_std
+    turn = vector_from_rotation(state.rotation) / shapes.rotation_std[:, None]
     shift = (state.translation - state.start) / shapes.translation_std
     return torch.cat([turn, shift, state.coefficients[..., :modes]], -1)

@@ -22,7 +22,8 @@ class Shapes:
     ``[K, M, 3, 3]``, rows the normal and two tangents of each particle; ``along_normals``
     ``[K, M, L]``, what the basis moves along the normals, mm; ``patches`` ``[K, P, M]``,
     overlapping patches of the surface as weights of its particles that sum to one;
-    ``rotation_std`` and ``translation_std`` of the pose, radians and mm an axis.
+    ``rotation_std`` ``[K, 3]`` about the patient's axes, radians, and ``translation_std``, mm an
+    axis, of the pose.
     """
 
     mean: Tensor
@@ -30,7 +31,7 @@ class Shapes:
     frames: Tensor
     along_normals: Tensor
     patches: Tensor
-    rotation_std: float
+    rotation_std: Tensor
     translation_std: float
 
     def __len__(self) -> int:
@@ -39,7 +40,8 @@ class Shapes:
     def of(self, anatomies: slice) -> 'Shapes':
         """The same of a few ``anatomies``."""
         parts = (self.mean, self.basis, self.frames, self.along_normals, self.patches)
-        return Shapes(*(x[anatomies] for x in parts), self.rotation_std, self.translation_std)
+        parts = (*parts, self.rotation_std)
+        return Shapes(*(x[anatomies] for x in parts), self.translation_std)
 
     def some(self, particles: Tensor) -> 'Shapes':
         """The same with a few ``particles`` (indices)."""
@@ -65,7 +67,8 @@ class ShapePrior(nn.Module):
         patches: P.
         bend_std: standard deviation of the smooth bends, mm.
         bend_length: over which they are alike, as a share of the shape's size.
-        rotation_std, translation_std: of the pose, radians and mm an axis.
+        rotation_std: of the pose, radians an axis, where a template does not say.
+        translation_std: of the pose, mm an axis.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class ShapePrior(nn.Module):
         super().__init__()
         self.modes, self.bends = modes, min(bends, num_particles)
         self.bend_std, self.bend_length = bend_std, bend_length
-        self.rotation_std, self.translation_std = rotation_std, translation_std
+        self.usual_rotation_std, self.translation_std = rotation_std, translation_std
         shape = (num_anatomies, num_particles, 3)
         self.register_buffer('mean', torch.zeros(shape))
         self.register_buffer(
@@ -96,6 +99,7 @@ class ShapePrior(nn.Module):
         self.register_buffer(
             'patches', torch.zeros(num_anatomies, min(patches, num_particles), num_particles)
         )
+        self.register_buffer('rotation_std', torch.full((num_anatomies, 3), rotation_std))
 
     @property
     def shapes(self) -> Shapes:
@@ -125,6 +129,10 @@ class ShapePrior(nn.Module):
             along = np.einsum('lmi,mi->ml', self.basis[k].double().numpy(), frames[:, 0])
             self.along_normals[k] = torch.as_tensor(along)
             self.patches[k] = torch.as_tensor(surface_patches(mean, self.patches.shape[1]))
+            turns = template.rotation_std
+            self.rotation_std[k] = (
+                self.usual_rotation_std if turns is None else torch.as_tensor(turns)
+            )
 
 
 def population_modes(pdm: PointDistributionModel, count: int) -> np.ndarray:
