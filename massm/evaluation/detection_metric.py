@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from massm.evaluation.score_threshold import best_threshold
 from massm.evaluation.summary import Row, mean_over_anatomies
 from massm.registry import METRICS
 from massm.structures import AnatomyStatus, Boxes3D
@@ -38,13 +37,9 @@ class DetectionMetric(BaseMetric):
             self.results.append(detection_rows(sample, threshold))
 
     def compute_metrics(self, results: list[list[Row]]) -> dict[str, float]:
-        """Totals of found, missed, false; means of the rest; the threshold that would have been
-        best."""
+        """Totals of found, missed, false; means of the rest."""
         self.rows = [row for rows in results for row in rows]
-        present = [row['score'] for row in self.rows if 'found' in row]
-        absent = [row['score'] for row in self.rows if 'false' in row]
-        means = mean_over_anatomies(self.rows)
-        return {**means, 'best_threshold': best_threshold(present, absent)}
+        return mean_over_anatomies(self.rows)
 
 
 def detection_rows(sample: dict, threshold: float) -> list[Row]:

@@ -1,3 +1,4 @@
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,12 +9,18 @@ from mmengine.dataset import Compose
 
 from massm.apis.config import hook_named
 from massm.datasets.transforms import RandomFieldOfView, RandomFlip, RandomIntensity, RandomRemoval
-from massm.engine.hooks import IndependenceHook, independence_hook
+from massm.engine.hooks import (
+    IndependenceHook,
+    ScoreThresholdHook,
+    independence_hook,
+    score_threshold_hook,
+)
 from massm.engine.hooks.filter_fit_hook import keeping_shapes
 from massm.engine.hooks.loss_weight_ramp_hook import ramped_weight
 from massm.engine.hooks.teacher_forcing_hook import forcing_probability
-from massm.models.massm import LOSSES
+from massm.models.massm import LOSSES, MASSM
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
+from massm.structures.shape_sample import ShapeSample
 
 ROOT = Path(__file__).parents[2]
 # The paper's schedule: epoch -> (L_h, L_r, L_o, L_l, L_w), teacher forcing.
@@ -68,3 +75,26 @@ def test_filters_are_fitted_to_samples_that_keep_their_whole_anatomies():
         RandomIntensity,
     ]
     assert len(dataset.pipeline.transforms) == 4
+
+
+def test_the_threshold_lies_between_what_scans_show_and_what_lies_beyond_their_ends(monkeypatch):
+    """No anatomy is known to be missing: parts of the scan say how high one scores that is."""
+    model = MASSM.__new__(MASSM)
+    torch.nn.Module.__init__(model)
+    model.score_threshold = torch.tensor(0.3)
+    heights = torch.tensor([[2.0, 15], [30, 38]])
+    truth = ShapeSample()
+    truth.local_vox = torch.stack([torch.zeros_like(heights)] * 2 + [heights], -1)
+    truth.has_box = truth.counted = torch.ones(2, dtype=torch.bool)
+    truth.scores = torch.tensor([0.9, 0.8])
+    # The lower half shows the first alone, the upper the second: the other's score is high, too.
+    parts = cycle([torch.tensor([0.85, 0.55]), torch.tensor([0.5, 0.75])])
+    monkeypatch.setattr(score_threshold_hook, '_scores', lambda model, part: next(parts))
+    runner, hook = SimpleNamespace(model=model), ScoreThresholdHook(heights=[0.5])
+    for _ in range(2):  # the second validation forgets the first
+        hook.before_val_epoch(runner)
+        hook.after_val_iter(runner, 0, {'inputs': [torch.zeros(1, 4, 4, 40)]}, [truth])
+        hook.after_val_epoch(runner)
+    assert sorted(hook.present) == pytest.approx([0.75, 0.8, 0.85, 0.9])
+    assert sorted(hook.absent) == pytest.approx([0.5, 0.55])
+    assert float(model.score_threshold) == pytest.approx(0.65)
