@@ -15,7 +15,8 @@ TITLES = {
     'world_rmse_mm_mean_shape': 'of the mean shape',
     'dice': 'Dice',
 }
-KEYS = ('found', 'missed', 'local_rmse_mm', 'world_rmse_mm', 'world_rmse_mm_mean_shape')
+COUNTS = {'found': 'found', 'missed': 'missed'}
+MEANS = ('local_rmse_mm', 'world_rmse_mm', 'world_rmse_mm_mean_shape')
 
 
 def model_card(metadata: dict[str, Any]) -> str:
@@ -90,15 +91,15 @@ def _intervals(intervals: dict[str, dict[str, dict[str, float]]]) -> list[str]:
 def _accuracy(metrics: dict[str, Any] | None) -> str:
     if metrics is None:
         return 'Not measured: run tools/test.py before exporting.'
-    rows = []
+    rows, columns = [], {**COUNTS, **{key: TITLES[key] for key in MEANS}}
     if intervals := metrics.get('intervals'):
-        rows = [*_intervals(intervals), '']
+        rows, columns = [*_intervals(intervals), ''], COUNTS
     rows += [
-        '| anatomy | found | missed | local RMSE, mm | world RMSE, mm | of the mean shape |',
-        '| --- |' + ' --- |' * 5,
+        '| anatomy |' + ''.join(f' {title} |' for title in columns.values()),
+        '| --- |' + ' --- |' * len(columns),
     ]
     for name, values in with_mean(metrics).items():
-        cells = [values.get(key) for key in KEYS]
+        cells = [values.get(key) for key in columns]
         shown = ' | '.join('-' if c is None else f'{c:.3g}' for c in cells)
         rows.append(f'| {name} | {shown} |')
     if blind := no_better_than_mean(metrics):
