@@ -5,22 +5,17 @@ _base_ = [
     './_base_/schedules/fit.py',
     './_base_/default_runtime.py',
 ]
-# Every patient is two, one of them mirrored: parotids change sides, the others stay. Of other
-# anatomies nothing is mirrored.
-train_pipeline = _base_.train_pipeline
+# Filters see every patient three times, every other time in a mirror: parotids change sides, the
+# others stay. Of other anatomies nothing is mirrored.
 mirror = dict(
     type='RandomFlip',
     pairs=[('parotid_gland_left', 'parotid_gland_right')],
     midline=['brainstem', 'larynx', 'mandible'],
-    prob=0.5,
     unpaired='skip',
 )
-train_pipeline.insert(4, mirror)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-# Filters see every patient three times, mirrored or not.
 custom_hooks = [
     dict(type='CenterPriorHook'),
-    dict(type='FilterFitHook', samples=500, starts=2),
+    dict(type='FilterFitHook', samples=500, starts=2, also=[mirror]),
     dict(type='IndependenceHook'),
     dict(type='CalibrationHook'),
 ]

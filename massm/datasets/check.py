@@ -34,9 +34,7 @@ def check_subjects(datasets: Iterable[BaseDataset]) -> None:
     """
     own = [dataset for dataset in datasets if isinstance(dataset, ShapeDataset)]
     for dataset in own:
-        for step in dataset.pipeline.transforms:
-            if isinstance(step, RandomFlip):
-                step.check(dataset.metainfo['anatomies'], dataset.mirror_places)
+        check_mirroring(dataset)
     records = [dataset.get_data_info(n) for dataset in own for n in range(len(dataset))]
     found = zip(records, _problems(records), strict=True)
     wrong = [f'{record["id"]}: {text}' for record, text in found if text]
@@ -46,6 +44,17 @@ def check_subjects(datasets: Iterable[BaseDataset]) -> None:
             f'{len(wrong)} of {len(records)} subjects cannot be used; mend them, or take them out '
             'of the source, and prepare again. ' + '; '.join(wrong[:SHOWN] + more)
         )
+
+
+def check_mirroring(dataset: ShapeDataset) -> None:
+    """Refuses a pipeline that mirrors patients who cannot be.
+
+    Raises:
+        ConfigError, DatasetError: see :meth:`RandomFlip.check`.
+    """
+    for step in dataset.pipeline.transforms:
+        if isinstance(step, RandomFlip):
+            step.check(dataset.metainfo['anatomies'], dataset.mirror_places)
 
 
 def _problems(records: list[dict]) -> list[str | None]:

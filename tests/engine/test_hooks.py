@@ -8,14 +8,20 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 
 from massm.apis.config import hook_named
-from massm.datasets.transforms import RandomFieldOfView, RandomFlip, RandomIntensity, RandomRemoval
+from massm.datasets.transforms import (
+    PackShapeInputs,
+    RandomFieldOfView,
+    RandomFlip,
+    RandomIntensity,
+    RandomRemoval,
+)
 from massm.engine.hooks import (
     IndependenceHook,
     ScoreThresholdHook,
     independence_hook,
     score_threshold_hook,
 )
-from massm.engine.hooks.filter_fit_hook import keeping_shapes
+from massm.engine.hooks.filter_fit_hook import for_filters
 from massm.engine.hooks.loss_weight_ramp_hook import ramped_weight
 from massm.engine.hooks.teacher_forcing_hook import forcing_probability
 from massm.models.massm import LOSSES, MASSM
@@ -68,12 +74,12 @@ def test_each_anatomy_gets_the_independence_that_validation_is_nearest_with(monk
 
 
 def test_filters_are_fitted_to_samples_that_keep_their_whole_anatomies():
-    steps = [RandomRemoval(), RandomFlip(), RandomFieldOfView(), RandomIntensity()]
-    dataset = SimpleNamespace(pipeline=Compose(steps))
-    assert [type(step) for step in keeping_shapes(dataset).pipeline.transforms] == [
-        RandomFlip,
-        RandomIntensity,
-    ]
+    steps = [RandomRemoval(), RandomFieldOfView(), RandomIntensity(), PackShapeInputs()]
+    flip = RandomFlip(midline=['sacrum'])
+    metainfo, places = {'anatomies': ['sacrum']}, {'sacrum': None}
+    dataset = SimpleNamespace(pipeline=Compose(steps), metainfo=metainfo, mirror_places=places)
+    kept = for_filters(dataset, [flip]).pipeline.transforms
+    assert [type(step) for step in kept] == [RandomIntensity, RandomFlip, PackShapeInputs]
     assert len(dataset.pipeline.transforms) == 4
 
 

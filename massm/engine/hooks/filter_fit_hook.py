@@ -4,11 +4,13 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 
+from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from massm.datasets.check import check_mirroring
 from massm.datasets.samplers import SampleIndex
 from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.transforms import RandomFieldOfView, RandomRemoval
@@ -17,7 +19,7 @@ from massm.engine.shape_filter_training import STRENGTHS, FilterCase, fit_filter
 from massm.models.massm import MASSM, image_sizes
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.models.shape_fit.profiles import Seen
-from massm.registry import HOOKS
+from massm.registry import HOOKS, TRANSFORMS
 
 # Epochs of training never reach this: its samples are drawn anew.
 FIRST_EPOCH = 1_000_000
@@ -38,6 +40,7 @@ class FilterFitHook(Hook):
     Args:
         samples: each subject is drawn so often that there are at least so many.
         starts: see :func:`fit_filters`; ``strengths`` too.
+        also: transforms that act on these samples alone.
     """
 
     priority = 'HIGH'
@@ -47,8 +50,10 @@ class FilterFitHook(Hook):
         samples: int = 200,
         starts: int = 3,
         strengths: Sequence[float] = STRENGTHS,
+        also: Sequence[dict] = (),
     ) -> None:
         self.samples, self.starts, self.strengths = samples, starts, tuple(strengths)
+        self.also = [TRANSFORMS.build(step) for step in also]
 
     def before_train(self, runner: Runner) -> None:
         """See the class."""
@@ -57,6 +62,7 @@ class FilterFitHook(Hook):
         if not isinstance(head, ShapeFitHead) or head.filters.is_fitted:
             return
         dataset = runner.train_dataloader.dataset
+        dataset = for_filters(dataset, self.also)
         cases = TrainingCases(model, dataset, math.ceil(self.samples / len(dataset)))
         left = fit_filters(head, cases, self.starts, self.strengths)
         for name, rounds in zip(model.anatomies, left.T, strict=True):
@@ -69,7 +75,7 @@ class TrainingCases:
 
     def __init__(self, model: MASSM, dataset: ShapeDataset, passes: int) -> None:
         rank, world_size = get_dist_info()
-        self.model, self.dataset = model, keeping_shapes(dataset)
+        self.model, self.dataset = model, dataset
         self.draws = [(i, p) for p in range(passes) for i in range(len(dataset))]
         self.draws = self.draws[rank::world_size]
         # Half precision keeps HU to 2 where it matters.
@@ -107,9 +113,16 @@ class TrainingCases:
         )
 
 
-def keeping_shapes(dataset: ShapeDataset) -> ShapeDataset:
-    """The same without the steps that take whole anatomies from a sample."""
+def for_filters(dataset: ShapeDataset, also: Sequence[BaseTransform] = ()) -> ShapeDataset:
+    """The same without the steps that take whole anatomies from a sample, and ``also`` others
+    before it is packed.
+
+    Raises:
+        ConfigError, DatasetError: patients are to be mirrored that cannot be.
+    """
     kept = copy.copy(dataset)
-    steps = [step for step in dataset.pipeline.transforms if not isinstance(step, COSTS_SHAPES)]
-    kept.pipeline = Compose(steps)
+    *steps, pack = dataset.pipeline.transforms
+    steps = [step for step in steps if not isinstance(step, COSTS_SHAPES)]
+    kept.pipeline = Compose([*steps, *also, pack])
+    check_mirroring(kept)
     return kept
