@@ -153,7 +153,7 @@ def test_perfect_particles_score_perfectly_and_the_yardstick_is_the_mean_shape(w
         'image_shape': grid.shape,
         'affine': grid.affine,
         'local_vox': voxels,
-        'pred_local_vox': voxels + torch.tensor([0.5, 0, 0]),
+        'pred_local_vox': voxels + torch.tensor([0.25, 0, 0]),
         'world_mm': torch.as_tensor(world)[None],
         'pred_world_mm': torch.as_tensor(world)[None],
         'pred_boxes': torch.cat([center, torch.ones(3)])[None],
@@ -166,13 +166,13 @@ def test_perfect_particles_score_perfectly_and_the_yardstick_is_the_mean_shape(w
     metric.process(None, [sample])
     values = metric.compute_metrics(metric.results)
     assert values['world_rmse_mm'] == 0
-    assert values['local_rmse_mm'] == pytest.approx(0.5 * 8 / 3, rel=1e-3)
-    assert values['local_error_mm'] == pytest.approx(4.0, rel=1e-3)
+    assert values['local_rmse_mm'] == pytest.approx(0.25 * 8 / 3, rel=1e-3)
+    assert values['local_error_mm'] == pytest.approx(2.0, rel=1e-3)
     assert values['dice'] > 0.7 and values['s2s_mask_mm'] < 4 and values['hd95_mm'] < 10
     assert values['dice_drawn_mask'] == 1 and values['s2s_mask_mm_drawn_mask'] < 2
-    # Half a voxel along x, in part across the surface and in part along it.
+    # A quarter of a voxel along x, in part across the surface and in part along it.
     both = values['normal_error_mm'] ** 2 + values['tangential_error_mm'] ** 2
-    assert both == pytest.approx(4.0**2, rel=1e-3)
+    assert both == pytest.approx(2.0**2, rel=1e-3)
     assert values['s2s_mask_mm_mean_shape_true_center'] > values['s2s_mask_mm']
     assert values['dice_mean_shape_predicted_center'] < values['dice']
     mean = read_template(root, name, 64).mean_world
