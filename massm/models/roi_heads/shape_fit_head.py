@@ -121,7 +121,7 @@ class ShapeFitHead(BaseModule):
         start_turn: of their rotation, radians.
         test_starts: fits a box in use: from its centre and ``start_std`` beside it along the axes,
             at most seven.
-        hidden, code: see :class:`OffsetNetwork`.
+        hidden, code, leak: see :class:`OffsetNetwork`.
         independence: share of the particles that count as independent measurements, since
             neighbours err alike; validation says which is right for each anatomy
             (:class:`~massm.engine.hooks.IndependenceHook`).
@@ -148,6 +148,7 @@ class ShapeFitHead(BaseModule):
         test_starts: int = 1,
         hidden: int = 96,
         code: int = 16,
+        leak: float = 0.1,
         independence: float = 0.15,
         prior: dict | None = None,
         init_cfg: dict | None = None,
@@ -188,6 +189,7 @@ class ShapeFitHead(BaseModule):
                 hidden,
                 code,
                 stage['reach'],
+                leak,
             )
             for i, stage in enumerate(self.stages)
         )

@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -54,6 +55,8 @@ class OffsetNetwork(nn.Module):
         hidden: width.
         code: length of the code.
         reach: half the length of the profiles, mm; offsets are in its unit inside.
+        leak: slope of the last hidden layer where its input is negative. Without one all of its
+            units can fall silent for good (benchmarks/accuracy.md).
     """
 
     def __init__(
@@ -64,9 +67,10 @@ class OffsetNetwork(nn.Module):
         hidden: int = 96,
         code: int = 16,
         reach: float = 8.0,
+        leak: float = 0.1,
     ) -> None:
         super().__init__()
-        self.reach = reach
+        self.reach, self.leak = reach, leak
         self.seen = AnatomyLinear(num_anatomies, inside + 1, hidden)
         self.code = nn.Parameter(0.5 * torch.randn(num_anatomies, num_particles, code))
         self.place = AnatomyLinear(num_anatomies, code, hidden)
@@ -98,6 +102,6 @@ class OffsetNetwork(nn.Module):
         seen = torch.cat([seen, (linear / self.reach).unsqueeze(-1)], -1)
         x = self.norms[0](torch.relu(self.seen(seen) + self.place(code)[:, None]))
         x = x + self.norms[1](torch.relu(self.second(x, patches)))
-        x = torch.relu(self.third(x, patches))
+        x = F.leaky_relu(self.third(x, patches), self.leak)
         mean, log_std = self.last(x).unbind(-1)
         return linear + self.reach * mean, (log_spread + log_std).clamp(-2.0, 4.0)
