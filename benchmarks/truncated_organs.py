@@ -21,6 +21,7 @@ from torch import Tensor
 from massm.apis.config import load_config
 from massm.commands.options import add_config_options
 from massm.engine.checkpoint import load_checkpoint
+from massm.evaluation.scan_parts import LEAST_SLICES
 from massm.models.massm import MASSM
 from massm.registry import DATASETS, MODELS
 from massm.shape.alignment import rigid_fit_batched
@@ -28,8 +29,8 @@ from massm.structures.shape_sample import ShapeSample
 
 SHARES = (1 / 3, 1 / 2)
 COLUMNS = ('hidden', 'mean shape, hidden', 'seen', 'within 1 std', 'within 2 std', 'found')
-# Slices that a scan has at least, and that lie between its end and an organ that is beyond it.
-LEAST_SLICES, APART = 12, 1
+# Slices that lie between the end of a scan and an organ that is beyond it.
+APART = 1
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from massm.cohort.manifest import Manifest
-from massm.cohort.shape_folder import load_model
+from massm.cohort.shape_folder import MODEL_FILE, load_model
 from massm.errors import MassmError
 from massm.io.names import partner_name
 from massm.io.particles import write_particles
@@ -29,7 +29,7 @@ def write_mirror_images(manifest: Manifest, run: TaskRunner) -> None:
 
 
 def _write_one(folder: Path, partner: Path) -> None:
-    models = folder / 'correspondence.npz', partner / 'correspondence.npz'
+    models = folder / MODEL_FILE, partner / MODEL_FILE
     if not all(path.is_file() for path in models):  # of particles that came from elsewhere
         return
     digest = fingerprint(CODE_VERSION, partner.name, *[path.read_bytes() for path in models])

@@ -35,6 +35,7 @@ from massm.shape.quality import Quality, measure
 from massm.structures import Mesh, RigidTransform
 
 CODE_VERSION = 3
+MODEL_FILE = 'correspondence.npz'
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ def load_model(folder: Path) -> CorrespondenceModel:
     Raises:
         ShapeError: correspondences were not built there.
     """
-    path = folder / 'correspondence.npz'
+    path = folder / MODEL_FILE
     if not path.is_file():
         raise ShapeError(f'{path}: no such file; run tools/build_pdm.py first')
     return CorrespondenceModel.load(path)
@@ -125,7 +126,7 @@ def _model(
         raise ShapeError(f'{folder}: no training shape can be used; add surfaces or mend them')
     digest = fingerprint(CODE_VERSION, settings, *[s.digest for s in train])
     earlier = read_record(record, digest)
-    if earlier is not None and (folder / 'correspondence.npz').is_file():
+    if earlier is not None and (folder / MODEL_FILE).is_file():
         flipped = [s for s in train if s.source.id in earlier['mirrored']]
         # A lost file brings the whole stage back, which ends in the same particles.
         if all(_earlier(folder, digest, s) is not None for s in train if s not in flipped):
@@ -210,6 +211,6 @@ def _shape_digest(digest: str, surface: Surface) -> str:
 
 
 def _write_model(folder: Path, model: CorrespondenceModel) -> None:
-    with replacing(folder / 'correspondence.npz') as temporary:
+    with replacing(folder / MODEL_FILE) as temporary:
         model.save(temporary)
     write_template_shape(folder, model.surface, model.particles)

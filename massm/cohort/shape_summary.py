@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from massm.cohort.shape_folder import RegisteredShape, read_world
 from massm.io.atomic import replacing, write_text
 from massm.io.shapeworks import ProjectDomain, ProjectSubject, write_project
+from massm.io.templates import USUAL_TURN
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.quality import outliers
 from massm.shape.statistics import compactness, reconstruction_errors, shape_statistics
@@ -23,8 +24,8 @@ WARNINGS = {
 # A value this many times the median over the subjects is worth a look, if it matters at all.
 NOTABLE, MATTERS = 3.0, {'surface_distance_mm': 0.3, 'spacing_cv': 0.25, 'folded': 0.01}
 
-# Radians an axis that patients usually differ by, and how many shapes that is worth.
-USUAL_TURN, AS_IF = 0.15, 4
+# How many shapes the usual turn is worth.
+AS_IF = 4
 
 
 def write_summary(

@@ -71,14 +71,14 @@ def paired_p_value(one: Mapping[str, float], other: Mapping[str, float]) -> floa
     Returns:
         The p-value; 1 where all are equal, None where fewer than two patients are shared.
     """
+    from scipy.stats import wilcoxon
+
     shared = sorted(set(one) & set(other))
     if len(shared) < 2:
         return None
     differences = np.array([one[name] - other[name] for name in shared])
     if not differences.any():
         return 1.0
-    from scipy.stats import wilcoxon
-
     return float(wilcoxon(differences).pvalue)
 
 

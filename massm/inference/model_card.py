@@ -8,6 +8,8 @@ from massm.inference.shape_skill import no_better_than_mean
 from massm.structures.modality import MODALITIES
 
 TITLES = {
+    'found': 'found',
+    'missed': 'missed',
     's2s_mask_mm': 'surface to contour, mm',
     's2s_mask_mm_mean_shape_true_center': 'of the mean shape',
     'local_rmse_mm': 'local RMSE, mm',
@@ -15,7 +17,7 @@ TITLES = {
     'world_rmse_mm_mean_shape': 'of the mean shape',
     'dice': 'Dice',
 }
-COUNTS = {'found': 'found', 'missed': 'missed'}
+COUNTS = ('found', 'missed')
 MEANS = ('local_rmse_mm', 'world_rmse_mm', 'world_rmse_mm_mean_shape')
 
 
@@ -91,11 +93,12 @@ def _intervals(intervals: dict[str, dict[str, dict[str, float]]]) -> list[str]:
 def _accuracy(metrics: dict[str, Any] | None) -> str:
     if metrics is None:
         return 'Not measured: run tools/test.py before exporting.'
-    rows, columns = [], {**COUNTS, **{key: TITLES[key] for key in MEANS}}
+    rows: list[str] = []
+    columns: tuple[str, ...] = (*COUNTS, *MEANS)
     if intervals := metrics.get('intervals'):
         rows, columns = [*_intervals(intervals), ''], COUNTS
     rows += [
-        '| anatomy |' + ''.join(f' {title} |' for title in columns.values()),
+        '| anatomy |' + ''.join(f' {TITLES[key]} |' for key in columns),
         '| --- |' + ' --- |' * len(columns),
     ]
     for name, values in with_mean(metrics).items():

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from massm.shape.pdm import PointDistributionModel
 from massm.structures import Mesh
 
 MIRROR_FILE = 'mirror.particles'
+# Radians an axis that patients usually differ by.
+USUAL_TURN = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +24,14 @@ class ShapeTemplate:
     """``local`` ``[M, 3]`` patient mm and ``world`` ``[M, 3]`` world mm particles of the
     template, the registered mean shape; the template's surface (mm); the training shapes' model;
     how far patients' shapes are turned from it, ``rotation_std`` ``[3]`` radians about the
-    patient's axes, where that is known."""
+    patient's axes (what is usual, where the dataset does not say)."""
 
     anatomy: str
     local: np.ndarray
     world: np.ndarray
     mesh: Mesh
     pdm: PointDistributionModel
-    rotation_std: np.ndarray | None = None
+    rotation_std: np.ndarray = field(default_factory=lambda: np.full(3, USUAL_TURN))
 
     @property
     def mean_world(self) -> np.ndarray:
@@ -71,7 +73,8 @@ def read_template_folder(folder: Path, anatomy: str) -> ShapeTemplate:
         content = json.loads(path.read_text(encoding='utf-8'))
         files = {key: folder / content[key] for key in ('mesh', 'local', 'world')}
         count = int(content['num_particles'])
-        turns = content.get('rotation_std')
+        turns = content.get('rotation_std', 3 * [USUAL_TURN])
+        rotation_std = np.array(turns, dtype=np.float64).reshape(3)
     except (OSError, KeyError, ValueError) as error:
         raise DatasetError(
             f'{path}: no usable template ({type(error).__name__}); run tools/build_pdm.py'
@@ -85,7 +88,7 @@ def read_template_folder(folder: Path, anatomy: str) -> ShapeTemplate:
         read_particles(files['world'], count),
         read_mesh(files['mesh']),
         PointDistributionModel.load(folder / 'pdm.npz'),
-        None if turns is None else np.asarray(turns, dtype=np.float64),
+        rotation_std,
     )
 
 

@@ -7,15 +7,10 @@ partner's own particles then carry them to every patient.
 import numpy as np
 
 from massm.shape.correspondence_model import CorrespondenceModel
-from massm.structures import Mesh
-
-# Of patient and world axes: left and right.
-FLIP = np.array([-1.0, 1.0, 1.0])
+from massm.structures.mesh import MIRROR
 
 
 def mirror_places(model: CorrespondenceModel, partner: CorrespondenceModel) -> np.ndarray:
     """``[M, 3]``: where on the mean surface of ``partner`` (its world frame, mm) the particles of
     ``model`` lie, if that surface's mirror image is one of ``model``'s shapes."""
-    surface = partner.surface
-    image = Mesh(surface.vertices * FLIP, surface.faces[:, ::-1])
-    return model.register(image).local * FLIP
+    return model.register(partner.surface.mirrored()).local * MIRROR

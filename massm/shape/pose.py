@@ -66,8 +66,9 @@ def pose_of(mesh: Mesh, reference: PoseReference) -> RigidTransform:
 def mirror_ratio(mesh: Mesh, reference: PoseReference) -> float:
     """The deformation effort of the mirrored surface over its own: well below 1 where ``mesh`` is
     the mirror image of what the reference shows."""
-    flipped = Mesh(mesh.vertices * (-1, 1, 1), mesh.faces[:, ::-1])
-    effort = [deformation_effort(m, pose_of(m, reference), reference) for m in (flipped, mesh)]
+    effort = [
+        deformation_effort(m, pose_of(m, reference), reference) for m in (mesh.mirrored(), mesh)
+    ]
     return effort[0] / effort[1]
 
 

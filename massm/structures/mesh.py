@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# What a mirror does to patient and world axes: left and right.
+MIRROR = np.array([-1.0, 1.0, 1.0])
+
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
@@ -34,6 +37,10 @@ class Mesh:
     def with_vertices(self, vertices: np.ndarray) -> 'Mesh':
         """The same triangles over other positions."""
         return Mesh(vertices, self.faces)
+
+    def mirrored(self) -> 'Mesh':
+        """The mirror image, left for right; its triangles face as these do."""
+        return Mesh(self.vertices * MIRROR, self.faces[:, ::-1])
 
     def face_vectors(self) -> np.ndarray:
         """``[F, 3]`` outward normal of each face, its length twice the face's area."""

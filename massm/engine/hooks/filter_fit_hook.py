@@ -61,8 +61,7 @@ class FilterFitHook(Hook):
         head = model.local_head
         if not isinstance(head, ShapeFitHead) or head.filters.is_fitted:
             return
-        dataset = runner.train_dataloader.dataset
-        dataset = for_filters(dataset, self.also)
+        dataset = for_filters(runner.train_dataloader.dataset, self.also)
         cases = TrainingCases(model, dataset, math.ceil(self.samples / len(dataset)))
         left = fit_filters(head, cases, self.starts, self.strengths)
         for name, rounds in zip(model.anatomies, left.T, strict=True):

@@ -42,12 +42,12 @@ class ScoreThresholdHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: dict[str, Any] | None = None,
-        outputs: Sequence[ShapeSample] | None = None,
+        data_batch: dict[str, Any],
+        outputs: Sequence[ShapeSample],
     ) -> None:
         """Takes the scores of the whole scans, and of their parts."""
         model = unwrapped(runner.model)
-        for volume, sample in zip((data_batch or {})['inputs'], outputs or (), strict=True):
+        for volume, sample in zip(data_batch['inputs'], outputs, strict=True):
             if 'scores' not in sample:
                 continue
             never = sample.counted & ~sample.has_box

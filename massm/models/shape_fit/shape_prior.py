@@ -8,7 +8,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
-from massm.io.templates import ShapeTemplate
+from massm.io.templates import USUAL_TURN, ShapeTemplate
 from massm.shape.pdm import PointDistributionModel
 
 
@@ -67,7 +67,6 @@ class ShapePrior(nn.Module):
         patches: P.
         bend_std: standard deviation of the smooth bends, mm.
         bend_length: over which they are alike, as a share of the shape's size.
-        rotation_std: of the pose, radians an axis, where a template does not say.
         translation_std: of the pose, mm an axis.
     """
 
@@ -80,13 +79,12 @@ class ShapePrior(nn.Module):
         patches: int = 48,
         bend_std: float = 1.0,
         bend_length: float = 0.2,
-        rotation_std: float = 0.15,
         translation_std: float = 6.0,
     ) -> None:
         super().__init__()
         self.modes, self.bends = modes, min(bends, num_particles)
         self.bend_std, self.bend_length = bend_std, bend_length
-        self.usual_rotation_std, self.translation_std = rotation_std, translation_std
+        self.translation_std = translation_std
         shape = (num_anatomies, num_particles, 3)
         self.register_buffer('mean', torch.zeros(shape))
         self.register_buffer(
@@ -99,7 +97,7 @@ class ShapePrior(nn.Module):
         self.register_buffer(
             'patches', torch.zeros(num_anatomies, min(patches, num_particles), num_particles)
         )
-        self.register_buffer('rotation_std', torch.full((num_anatomies, 3), rotation_std))
+        self.register_buffer('rotation_std', torch.full((num_anatomies, 3), USUAL_TURN))
 
     @property
     def shapes(self) -> Shapes:
@@ -129,10 +127,7 @@ class ShapePrior(nn.Module):
             along = np.einsum('lmi,mi->ml', self.basis[k].double().numpy(), frames[:, 0])
             self.along_normals[k] = torch.as_tensor(along)
             self.patches[k] = torch.as_tensor(surface_patches(mean, self.patches.shape[1]))
-            turns = template.rotation_std
-            self.rotation_std[k] = (
-                self.usual_rotation_std if turns is None else torch.as_tensor(turns)
-            )
+            self.rotation_std[k] = torch.as_tensor(template.rotation_std)
 
 
 def population_modes(pdm: PointDistributionModel, count: int) -> np.ndarray:
