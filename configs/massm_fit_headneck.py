@@ -16,7 +16,6 @@ mirror = dict(
 custom_hooks = [
     dict(type='CenterPriorHook'),
     dict(type='FilterFitHook', samples=500, starts=2, also=[mirror]),
-    dict(type='IndependenceHook'),
     dict(type='CalibrationHook'),
 ]
 # All tissues, soft tissue, bone.

@@ -92,11 +92,7 @@ class ShapeDataset(BaseDataset):
                 f'{self.manifest.root}/dataset.json: {bare[0]} has shapes but no image; '
                 'a network needs images: prepare the dataset from CTs and import shapes into it'
             )
-        records = [_record(self.manifest, s, self.metainfo['anatomies']) for s in subjects]
-        # Those that have an anatomy are in its two folds by turns.
-        has = np.array([[path is not None for path in record['local']] for record in records])
-        folds = np.maximum(has.cumsum(0) - 1, 0) % 2
-        return [{**record, 'fold': fold} for record, fold in zip(records, folds, strict=True)]
+        return [_record(self.manifest, s, self.metainfo['anatomies']) for s in subjects]
 
     def get_data_info(self, idx: int) -> dict:
         """The record of ``idx`` with its own random generator, seeded by (seed, epoch, index)."""

@@ -13,14 +13,23 @@ from massm.errors import ConfigError
 from massm.registry import LOOPS
 
 
+SET_ASIDE = 'seconds_set_aside'
+
+
+def set_aside(runner: Runner, seconds: float) -> None:
+    """Tells a budgeted loop, in this run and in those that resume it, how long what comes after the
+    last step will take."""
+    runner.message_hub.update_info(SET_ASIDE, seconds)
+
+
 @LOOPS.register_module()
 class BudgetedTrainLoop(EpochBasedTrainLoop):
     """Trains for ``budget_s`` seconds of wall time.
 
     An epoch is a share of the budget and no pass over the cohort, so that all that a config counts
     in epochs (learning rate, loss weights, phases, validation) fits the budget by itself. The
-    budget holds everything that training does, what hooks do before the first step too; only
-    validation does not count. Where a run is resumed, it goes on with what was left at the
+    budget holds everything that training does, what hooks do before the first step too, and what
+    they :func:`set_aside` for after the last; only validation does not count. Where a run is resumed, it goes on with what was left at the
     checkpoint.
 
     Args:
@@ -63,6 +72,7 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
             )
         while self._epoch < self._max_epochs:
             self.run_epoch()
+            self._tick()
             if self._validates():
                 self.runner.val_loop.run()
                 self._last = time.monotonic()
@@ -85,7 +95,8 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
 
     def deadline(self, epoch: int) -> float:
         """Seconds spent when ``epoch`` (from 0) ends."""
-        left = max(self.budget_s - self.preparation_s, 0.0)
+        aside = self.runner.message_hub.get_info(SET_ASIDE, 0.0)
+        left = max(self.budget_s - self.preparation_s - aside, 0.0)
         return self.preparation_s + left * (epoch + 1) / self._max_epochs
 
     def _validates(self) -> bool:

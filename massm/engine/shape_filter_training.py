@@ -1,4 +1,4 @@
-"""Fits the linear filters of a :class:`ShapeFitHead`, before its networks learn what is left."""
+"""Fits the linear filters of a :class:`ShapeFitHead`, round after round."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -7,128 +7,161 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor
 
+from massm.engine.subject_ridge import SubjectRidge, SubjectRows, fit_ridge
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
-from massm.models.shape_fit.linear_offsets import Filters, RidgeSums, linear_offsets
 from massm.models.shape_fit.posterior import FitState, Offsets, moved, posterior
-from massm.models.shape_fit.profiles import Around, Seen, image_profiles, visible
-from massm.models.shape_fit.shape_prior import Shapes
+from massm.models.shape_fit.profiles import Seen, visible
+from massm.models.shape_fit.regions import DrawnRegions
 
-# Sums of so many anatomies at once that they take no more, bytes.
-LARGEST_SUMS = 1.5e9
+# What so many anatomies see at once is kept that it takes no more, bytes.
+LARGEST_ROWS = 1.5e9
 # Of the ridge. The largest leave next to nothing of a filter that serves no subject it does not
 # know.
-STRENGTHS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4, 1e5)
+STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4, 1e5)
 # Shares of the particles that may count as independent measurements.
-INDEPENDENCES = (0.01, 0.03, 0.1, 0.3)
+INDEPENDENCES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0)
 
 
 @dataclass(frozen=True)
-class FilterCase:
-    """One subject: what is ``seen`` of it (a batch of one), its particles ``[K, M, 3]`` and their
+class FitCase:
+    """One sample: what is ``seen`` of it (a batch of one), its particles ``[K, M, 3]`` and their
     boxes' centres ``[K, 3]`` in mm, which anatomies it has ``[K]``, the ``seed`` of its starts and
-    for each anatomy its ``fold`` ``[K]``, 0 or 1."""
+    which ``subject`` it is of."""
 
     seen: Seen
     local_mm: Tensor
     centers_mm: Tensor
     has_shape: Tensor
     seed: int
-    fold: Tensor
+    subject: int
 
 
-@torch.no_grad()
-def fit_filters(
-    head: ShapeFitHead,
-    cases: Callable[[], Iterable[FilterCase]],
-    starts: int = 3,
-    strengths: Sequence[float] = STRENGTHS,
-    independences: Sequence[float] = INDEPENDENCES,
-) -> Tensor:
-    """Fits round after round; each begins where filters of the rounds before, fitted without the
-    subject's fold, have led. How many independent measurements the particles of an anatomy are
-    worth there is chosen for each round so that it brings subjects nearest that the filters do not
-    know; networks that come after are surer, and have the head's own.
+class FilterFit:
+    """Fits the rounds of a head one after the other. Each begins where the rounds before have led,
+    by filters that do not know the subject: else later rounds would learn from errors that only
+    known subjects have. How many independent measurements the particles of an anatomy are worth is
+    chosen for each round so that it brings subjects nearest that the filters do not know.
 
     Args:
-        cases: gives this process's cases, the same ones at every call.
+        head: whose filters are fitted.
+        cases: gives this process's cases, the same ones at every call; all of a subject's are in
+            one process.
         starts: of every anatomy of every case.
         strengths: of the ridge, to choose from.
-        independences: see :class:`ShapeFitHead`, to choose from.
-
-    Returns:
-        ``[R, K]`` mm: what the filters leave of the offsets of subjects that they do not know, root
-        mean square.
+        independences: to choose from.
     """
-    count, particles, inside = head.filters.weight.shape[1:]
-    at_once = max(1, int(LARGEST_SUMS / (8 * particles * inside**2)))
-    for first in range(0, count, at_once):
-        some = slice(first, first + at_once)
-        _fit_anatomies(head, cases, starts, strengths, independences, some)
-    return head.filters.log_spread.exp().square().mean(-1).sqrt()
+
+    def __init__(
+        self,
+        head: ShapeFitHead,
+        cases: Callable[[], Iterable[FitCase]],
+        starts: int = 3,
+        strengths: Sequence[float] = STRENGTHS,
+        independences: Sequence[float] = INDEPENDENCES,
+    ) -> None:
+        self.head, self.cases, self.starts = head, cases, starts
+        self.strengths, self.independences = strengths, independences
+        self.next_round = 0
+        self._states: list[FitState] = []
+        self._regions: list[DrawnRegions | None] = []
+
+    @torch.no_grad()
+    def go_on(self, until: int) -> Tensor:
+        """Fits the rounds from where it is to ``until``, that one left out.
+
+        Returns:
+            ``[R, K]`` mm of these rounds: what filters leave of the offsets of subjects that they
+            do not know, root mean square.
+        """
+        left = []
+        for r in range(self.next_round, until):
+            self._begin(r)
+            told = [self._fit(r, some) for some in self._anatomies_at_once(r)]
+            self._move(r, [torch.cat(parts) for parts in zip(*told, strict=True)])
+            left.append(self.head.filters[r].log_spread.exp().square().mean(-1).sqrt())
+            self.next_round = r + 1
+        return torch.stack(left) if left else torch.empty(0, len(self.head.prior.mean))
+
+    def _anatomies_at_once(self, r: int) -> list[slice]:
+        count, particles, inside = self.head.filters[r].weight.shape
+        rows = self.starts * len(self._states)
+        at_once = max(1, int(LARGEST_ROWS / max(1, 2 * rows * particles * inside)))
+        at_once = min(_of_all_processes(at_once), count)
+        return [slice(first, first + at_once) for first in range(0, count, at_once)]
+
+    def _begin(self, r: int) -> None:
+        """Draws the starts before the first round, and before each stage the regions it reads."""
+        if r == 0:
+            self._states = [self._start(case) for case in self.cases()]
+            self._regions = [None] * len(self._states)
+        if self.head.draws_before(r):
+            cases = zip(self.cases(), self._states, strict=True)
+            self._regions = [_in_half(self.head.draw(case.seen, state)) for case, state in cases]
+
+    def _start(self, case: FitCase) -> FitState:
+        return self.head.draw_starts(case.centers_mm.unsqueeze(1), [case.seed], self.starts)
+
+    def _fit(self, r: int, some: slice) -> list[Tensor]:
+        """The filters of ``some`` anatomies; what they say of each case that they do not know,
+        ``[some, starts, M]`` mm, zero where it lacks the anatomy."""
+        head, shapes = self.head, self.head.prior.shapes.of(some)
+        _, particles, inside = head.filters[r].weight.shape
+        rows = [SubjectRows(particles, inside - 1, shapes.mean.device) for _ in shapes.mean]
+        cases = zip(self.cases(), self._states, self._regions, strict=True)
+        has = []
+        for case, state, drawn in cases:
+            state = state.of(some)
+            look = head.look(r, case.seen, state, shapes, drawn and drawn.of(some), some)
+            truth = case.local_mm[some].unsqueeze(1)
+            offsets = (look.normals * (truth - state.points(shapes))).sum(-1)
+            has.append(case.has_shape[some])
+            for k in has[-1].nonzero().flatten().tolist():
+                rows[k].add(case.subject, look.profile[k], offsets[k])
+        told = torch.zeros(len(has), len(rows), self.starts, particles, device=shapes.mean.device)
+        for k, seen in enumerate(rows):
+            found = fit_ridge(seen, self.strengths)
+            _take(head, r, (some.start or 0) + k, found)
+            with_it = [n for n, present in enumerate(has) if present[k]]
+            told[with_it, k] = found.told.unflatten(0, (-1, self.starts))
+        return list(told)
+
+    def _move(self, r: int, told: Sequence[Tensor]) -> None:
+        """Round ``r`` with the filters that do not know the case, for every independence."""
+        head, shapes, filters = self.head, self.head.prior.shapes, self.head.filters[r]
+        trials = Trials(self.independences, len(shapes.mean), shapes.mean.device)
+        for case, state, mean in zip(self.cases(), self._states, told, strict=True):
+            normals, around = head.look_around(state, shapes)
+            shown = visible(case.seen, around) & case.has_shape[:, None, None]
+            truth = case.local_mm.unsqueeze(1)
+            for independence in trials.independences:
+                share = torch.full_like(filters.independence, independence)
+                offsets = Offsets(mean, filters.precision(shown, share))
+                found = posterior(state, shapes, normals, offsets, head.modes(r))
+                after = moved(state, shapes, found.best)
+                left = (after.points(shapes) - truth).square().sum(-1).mean(-1).sqrt().mean(-1)
+                left = torch.where(case.has_shape, left, torch.zeros_like(left))
+                trials.add(independence, after, left)
+        chosen, self._states = trials.best()
+        known = trials.left.any(0)
+        filters.independence.copy_(torch.where(known, chosen, filters.independence))
 
 
-def _fit_anatomies(
-    head: ShapeFitHead,
-    cases: Callable[[], Iterable[FilterCase]],
-    starts: int,
-    strengths: Sequence[float],
-    independences: Sequence[float],
-    anatomies: slice,
-) -> None:
-    shapes = head.prior.shapes.of(anatomies)
-    count, particles, inside = head.filters.weight[0, anatomies].shape
-    states: list[FitState] = []
-    for r in range(len(head.stage_of_rounds)):
-        sums = RidgeSums(count, particles, inside - 1, shapes.mean.device)
-        for n, case in enumerate(cases()):
-            if r == 0:
-                states.append(_start(head, case, starts, anatomies))
-            _add(head, shapes, case, states[n], sums, r, anatomies)
-        sums.share()
-        filters = sums.solve(strengths)
-        head.filters.take(r, anatomies, filters)
-        trials = Trials(independences, count, shapes.mean.device)
-        for case, state in zip(cases(), states, strict=True):
-            _try(head, shapes, case, state, filters, r, anatomies, trials)
-        states = trials.best()
+def _of_all_processes(number: int) -> int:
+    """The smallest."""
+    least = torch.tensor([float(number)])
+    all_reduce(least, 'min')
+    return int(least)
 
 
-def _start(head: ShapeFitHead, case: FilterCase, starts: int, anatomies: slice) -> FitState:
-    state = head.draw_starts(case.centers_mm.unsqueeze(1), [case.seed], starts)
-    parts = {key: value[anatomies] for key, value in vars(state).items()}
-    return replace(state, **parts)
+def _in_half(drawn: DrawnRegions) -> DrawnRegions:
+    return replace(drawn, logits=drawn.logits.half())
 
 
-def _look(
-    head: ShapeFitHead, shapes: Shapes, case: FilterCase, state: FitState, r: int
-) -> tuple[Tensor, Around, Tensor]:
-    """The particles' normals, where they look in round ``r``, and what they see."""
-    normals, around = head.look_around(state, shapes)
-    return normals, around, image_profiles(case.seen, around, head.pattern(r))
-
-
-def _try(
-    head: ShapeFitHead,
-    shapes: Shapes,
-    case: FilterCase,
-    state: FitState,
-    filters: Filters,
-    r: int,
-    anatomies: slice,
-    trials: 'Trials',
-) -> None:
-    """Round ``r`` with the filters that do not know the case, for every independence."""
-    normals, around, profile = _look(head, shapes, case, state, r)
-    without = filters.without[torch.arange(len(shapes.mean)), case.fold[anatomies]]
-    mean = linear_offsets(without, profile)
-    precision = visible(case.seen, around) / filters.spread.unsqueeze(1) ** 2
-    truth, exists = case.local_mm[anatomies].unsqueeze(1), case.has_shape[anatomies]
-    for independence in trials.independences:
-        offsets = Offsets(mean, independence * precision)
-        found = posterior(state, shapes, normals, offsets, head.modes(r))
-        after = moved(state, shapes, found.best)
-        left = (after.points(shapes) - truth).square().sum(-1).mean(-1).sqrt().mean(-1)
-        trials.add(independence, after, torch.where(exists, left, torch.zeros_like(left)))
+def _take(head: ShapeFitHead, r: int, k: int, found: SubjectRidge) -> None:
+    """Where nobody has the anatomy, nothing is known of its filters."""
+    head.filters[r].weight[k] = found.weight
+    if found.spread.isfinite().all():
+        head.filters[r].log_spread[k] = found.spread.log()
 
 
 class Trials:
@@ -151,31 +184,16 @@ class Trials:
         self.states[independence].append(state)
         self.left[self.independences.index(independence)] += left_mm
 
-    def best(self) -> list[FitState]:
-        """The states that each anatomy's best independence, of all processes' cases, led to."""
+    def best(self) -> tuple[Tensor, list[FitState]]:
+        """Each anatomy's best independence, of all processes' cases, and the states it led to."""
         all_reduce(self.left)
         best = self.left.argmin(0)
         rows = best, torch.arange(len(best), device=best.device)
         tried = zip(*self.states.values(), strict=True)
-        return [FitState(*(torch.stack(x)[rows] for x in _parts(case))) for case in tried]
+        states = [FitState(*(torch.stack(x)[rows] for x in _parts(case))) for case in tried]
+        return torch.tensor(self.independences).to(self.left)[best], states
 
 
 def _parts(states: Sequence[FitState]) -> Iterator[tuple[Tensor, ...]]:
     """The states' fields, one by one, of all of them."""
     return zip(*([getattr(s, f.name) for f in fields(FitState)] for s in states), strict=True)
-
-
-def _add(
-    head: ShapeFitHead,
-    shapes: Shapes,
-    case: FilterCase,
-    state: FitState,
-    sums: RidgeSums,
-    r: int,
-    anatomies: slice,
-) -> None:
-    normals, around, profile = _look(head, shapes, case, state, r)
-    truth = case.local_mm[anatomies].unsqueeze(1)
-    offsets = (normals * (truth - head.spacing * around.points)).sum(-1)
-    for k in case.has_shape[anatomies].nonzero().flatten().tolist():
-        sums.add(int(case.fold[anatomies][k]), k, profile[k], offsets[k])

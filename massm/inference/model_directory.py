@@ -45,8 +45,6 @@ FORMAT, VERSION = 'massm-model', 2
 LAYERS = frozenset(
     ('GN', 'IN', 'IN1d', 'IN2d', 'IN3d', 'BN', 'BN1d', 'BN2d', 'BN3d', 'SyncBN', 'LN')
 )
-# Weights that only training uses.
-OF_TRAINING = ('local_head.filters.without',)
 # How large a model directory is. Small: weights in eight bits, shape models of so much variance.
 SIZES = ('whole', 'half', 'small')
 KEPT_VARIANCE = 0.98
@@ -150,7 +148,7 @@ def export_model(
 
 def _stored(model: MASSM, size: str) -> dict[str, torch.Tensor]:
     """The network's tensors as they are kept on disk."""
-    state = {k: v.contiguous() for k, v in model.state_dict().items() if k not in OF_TRAINING}
+    state = {k: v.contiguous() for k, v in model.state_dict().items()}
     if size == 'whole':
         return state
     return in_half(state) if size == 'half' else in_eight_bits(state)

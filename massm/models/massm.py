@@ -19,7 +19,7 @@ from massm.structures import Boxes3D
 from massm.structures.shape_sample import ShapeSample
 
 LOSSES = ('L_h', 'L_r', 'L_o', 'L_l', 'L_w')
-LOSSES_OF_FIT = LOSSES[:4]
+LOSSES_OF_FIT = LOSSES[:3]
 LOSS_OF_MASKS = 'L_s'
 
 
@@ -34,7 +34,6 @@ class Targets:
     has_box: Tensor
     is_cut: Tensor
     counted: Tensor
-    fold: Tensor
     forcing_draw: Tensor
 
 
@@ -55,8 +54,8 @@ class MASSM(ShapeNetwork):
         template_root: dataset whose templates the model starts from; read before training.
 
     Without a ``roi_extractor`` the local head fits shapes to the image itself
-    (:class:`ShapeFitHead`); it gives world particles too, and there is neither ``world_head`` nor
-    ``L_w``.
+    (:class:`ShapeFitHead`); it gives world particles too, and there is no ``world_head``, no
+    ``L_l`` and no ``L_w``.
 
     Raises:
         ConfigError: a loss weight is missing or unknown.
@@ -181,26 +180,17 @@ class MASSM(ShapeNetwork):
         truth: Targets,
         data_samples: list[ShapeSample],
     ) -> dict[str, Tensor]:
-        """``L_l`` and ``L_s`` of a head that fits shapes to the image."""
-        centers, masks, labelled = truth.boxes[..., :3], None, None
-        if LOSS_OF_MASKS in self.loss_weights:
-            masks, labelled = stack_masks(data_samples, inputs.shape[2:])
-            # What the scan itself cuts has a mask and no box: there regions lie where it is found.
-            with torch.no_grad():
-                found, _ = self.dense_head.decode(maps, sizes)
-            placed = (truth.has_box | truth.is_cut)[..., None]
-            centers = torch.where(placed, centers, found[..., :3].to(centers))
+        """``L_s`` of a head that fits shapes to the image, where it draws regions."""
+        if self.local_head.region_network is None:
+            return {}
+        masks, labelled = stack_masks(data_samples, inputs.shape[2:])
+        # What the scan itself cuts has a mask and no box: there regions lie where it is found.
+        with torch.no_grad():
+            found, _ = self.dense_head.decode(maps, sizes)
+        placed = (truth.has_box | truth.is_cut)[..., None]
+        centers = torch.where(placed, truth.boxes[..., :3], found[..., :3].to(truth.boxes))
         seeds = [sample.seed for sample in data_samples]
-        targets = FitTargets(
-            centers,
-            truth.local_vox,
-            truth.has_shape,
-            truth.is_cut,
-            truth.fold,
-            seeds,
-            masks,
-            labelled,
-        )
+        targets = FitTargets(centers, seeds, masks, labelled)
         return self.local_head.loss(Seen(inputs, sizes), targets)
 
     def _regression_losses(

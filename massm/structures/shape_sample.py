@@ -22,7 +22,6 @@ class ShapeSample(BaseDataElement):
             are known from before it was cut.
         counted: ``[K]`` bool, the heat map's channel counts; false for truncated anatomies, but for
             those cut here whose middle the volume shows.
-        fold: ``[K]`` 0 or 1, the half of an anatomy's training subjects that this one belongs to.
         forcing_draw: ``[1]`` uniform in [0, 1); below the teacher-forcing probability this
             subject's heads are fed with the truth.
         masks, labelled: where a pipeline loads them, ``[K, X, Y, Z]``, the share of each

@@ -46,8 +46,7 @@ def small(config):
         model.network.channels = (4, 8, 8, 8, 8)
     if model.get('local_head', {}).get('type') == 'ShapeFitHead':
         region = {'cells': 8, 'margin': 12.0, 'channels': (8, 8)}
-        prior = {'modes': 4, 'bends': 8, 'patches': 8}
-        model.local_head.update(hidden=16, prior=prior, region=region)
+        model.local_head.update(prior={'modes': 4, 'bends': 8}, region=region)
     for hook in config.custom_hooks:
         hook.update({key: 5 for key in ('steps', 'samples') if key in hook})
     config.train_cfg.max_epochs = 4

@@ -41,7 +41,7 @@ class Runner:
             (),
             {
                 'update_info': lambda _, key, value: self.kept.update({key: value}),
-                'get_info': lambda _, key: self.kept.get(key),
+                'get_info': lambda _, key, default=None: self.kept.get(key, default),
             },
         )()
         self.optim_wrapper = None

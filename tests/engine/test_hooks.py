@@ -15,17 +15,11 @@ from massm.datasets.transforms import (
     RandomIntensity,
     RandomRemoval,
 )
-from massm.engine.hooks import (
-    IndependenceHook,
-    ScoreThresholdHook,
-    independence_hook,
-    score_threshold_hook,
-)
+from massm.engine.hooks import ScoreThresholdHook, score_threshold_hook
 from massm.engine.hooks.filter_fit_hook import for_filters
 from massm.engine.hooks.loss_weight_ramp_hook import ramped_weight
 from massm.engine.hooks.teacher_forcing_hook import forcing_probability
 from massm.models.massm import LOSSES, MASSM
-from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.structures.shape_sample import ShapeSample
 
 ROOT = Path(__file__).parents[2]
@@ -59,18 +53,6 @@ def test_the_papers_optimiser_stands_in_the_config():
     assert config.train_cfg.max_epochs == 300
     step = config.param_scheduler[0]
     assert (step.type, step.step_size, step.gamma) == ('StepLR', 20, 0.9)
-
-
-def test_each_anatomy_gets_the_independence_that_validation_is_nearest_with(monkeypatch):
-    """Of two batches together; where validation has nobody, it stays as it is."""
-    head = ShapeFitHead(3, 8, 1, 4.0, [{'reach': 8.0, 'beside': 2.0, 'rounds': 1, 'modes': 2}])
-    model = SimpleNamespace(local_head=head, anatomies=['a', 'b', 'c'])
-    logger = SimpleNamespace(info=lambda text: None)
-    batches = [torch.tensor([[3.0, 1, 0], [2, 2, 0]]), torch.tensor([[1.0, 1, 0], [1, 3, 0]])]
-    runner = SimpleNamespace(model=model, val_dataloader=batches, logger=logger)
-    monkeypatch.setattr(independence_hook, 'distances', lambda model, data, choices: data)
-    IndependenceHook((0.1, 0.5)).before_val_epoch(runner)
-    assert head.independence.tolist() == pytest.approx([0.5, 0.1, 0.15])
 
 
 def test_filters_are_fitted_to_samples_that_keep_their_whole_anatomies():

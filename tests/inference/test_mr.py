@@ -23,7 +23,6 @@ OPTIONS = [
     f'train_cfg.val_interval={EPOCHS}',
     'model.backbone.base_channels=8',
     'model.local_head.samples=7',
-    'model.local_head.hidden=16',
     'custom_hooks.FilterFitHook.samples=5',
     'custom_hooks.FilterFitHook.starts=1',
     'train_dataloader.num_workers=0',

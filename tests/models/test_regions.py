@@ -17,7 +17,7 @@ SHAPE = (40, 44, 48)
 
 @pytest.fixture(scope='module')
 def shapes():
-    prior = ShapePrior(2, PARTICLES, modes=MODES, bends=BENDS, patches=8)
+    prior = ShapePrior(2, PARTICLES, modes=MODES, bends=BENDS)
     prior.read([make_template(0), make_template(1)])
     return prior.shapes
 

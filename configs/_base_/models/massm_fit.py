@@ -19,16 +19,12 @@ model = dict(
         type='ShapeFitHead',
         stages=[
             dict(reach=24.0, beside=8.0, rounds=2, modes=10),
-            dict(reach=12.0, beside=4.0, rounds=1, modes=40, reads_region=True),
-            dict(reach=6.0, beside=3.0, rounds=1, modes=100, reads_region=True),
+            dict(reach=12.0, beside=4.0, rounds=2, modes=100, reads_region=True),
         ],
         region=dict(cells=24, margin=12.0, channels=(32, 64, 96)),
         samples=13,
-        starts=2,
-        particles_per_step=192,
         start_std=4.0,
-        independence=0.15,
         prior=dict(modes=40, bends=60),
     ),
-    loss_weights=dict(_delete_=True, L_h=0.2, L_r=0.1, L_o=1.0, L_l=1.0, L_s=1.0),
+    loss_weights=dict(_delete_=True, L_h=0.2, L_r=0.1, L_o=1.0, L_s=1.0),
 )

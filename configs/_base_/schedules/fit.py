@@ -1,5 +1,5 @@
-# One phase: detector and fit learn from the first step, since the fit's starts are drawn around the
-# truth.
+# Filters of the first rounds are fitted before training; detector and regions learn together, since
+# the fit's starts are drawn around the truth; then filters that read the regions are fitted.
 max_epochs = 28
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=7)
 val_cfg = dict(type='ValLoop')
@@ -16,7 +16,6 @@ param_scheduler = [
 custom_hooks = [
     dict(type='CenterPriorHook'),
     dict(type='FilterFitHook', samples=200, starts=3),
-    dict(type='IndependenceHook'),
     dict(type='CalibrationHook'),
 ]
 val_evaluator = [

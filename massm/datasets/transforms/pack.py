@@ -49,7 +49,6 @@ class PackShapeInputs(BaseTransform):
         boxes = Boxes3D.from_points(local).tensor
         sample.boxes = torch.where((has_box | is_cut)[:, None], boxes, torch.zeros_like(boxes))
         sample.counted = torch.as_tensor(results['counted'])
-        sample.fold = torch.as_tensor(results.get('fold', np.zeros(len(has_box), dtype=int)))
         for key in ('masks', 'labelled'):
             if key in results:
                 setattr(sample, key, torch.as_tensor(results[key]))

@@ -5,7 +5,6 @@ from massm.engine.hooks.center_prior_hook import CenterPriorHook
 from massm.engine.hooks.cvae_pretrain_hook import CVAEPretrainHook
 from massm.engine.hooks.filter_fit_hook import FilterFitHook
 from massm.engine.hooks.fine_tuning_hook import FineTuningHook
-from massm.engine.hooks.independence_hook import IndependenceHook
 from massm.engine.hooks.loss_weight_ramp_hook import LossWeightRampHook
 from massm.engine.hooks.prediction_hook import PredictionHook
 from massm.engine.hooks.score_threshold_hook import ScoreThresholdHook
@@ -17,7 +16,6 @@ __all__ = [
     'CenterPriorHook',
     'FilterFitHook',
     'FineTuningHook',
-    'IndependenceHook',
     'LossWeightRampHook',
     'PredictionHook',
     'ScoreThresholdHook',

@@ -1,7 +1,8 @@
-"""Fits the linear filters of a shape-fitting head before training starts."""
+"""Fits the linear filters of a shape-fitting head around training."""
 
 import copy
 import math
+import time
 from collections.abc import Iterator, Sequence
 
 from mmcv.transforms import BaseTransform
@@ -14,8 +15,9 @@ from massm.datasets.check import check_mirroring
 from massm.datasets.samplers import SampleIndex
 from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.transforms import RandomFieldOfView, RandomRemoval
+from massm.engine.budgeted_train_loop import set_aside
 from massm.engine.distributed import unwrapped
-from massm.engine.shape_filter_training import STRENGTHS, FilterCase, fit_filters
+from massm.engine.shape_filter_training import STRENGTHS, FilterFit, FitCase
 from massm.models.massm import MASSM, image_sizes
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.models.shape_fit.profiles import Seen
@@ -29,17 +31,21 @@ LARGEST_KEPT = 2e9
 # Steps of a pipeline that take whole anatomies in correspondence from a sample: filters learn from
 # nothing else.
 COSTS_SHAPES = (RandomFieldOfView, RandomRemoval)
+# A round that reads regions takes so much longer than one that does not, drawing them included.
+COST_OF_REGIONS = 2.0
 
 
 @HOOKS.register_module()
 class FilterFitHook(Hook):
-    """Fits :class:`LinearOffsets` to the training split, as augmented for training, but with all
-    of its whole anatomies, unless a loaded checkpoint brought fitted ones. Does nothing for other
-    local heads. Each process takes its share of the subjects.
+    """Fits a head's :class:`LinearOffsets` to the training split, as augmented for training, but
+    with all of its whole anatomies: before training, unless a loaded checkpoint brought fitted
+    ones, the rounds that training begins from; after the last epoch, before its checkpoint is
+    written, those that read the regions that training taught. Does nothing for other local heads.
+    Each process takes its share of the subjects.
 
     Args:
         samples: each subject is drawn so often that there are at least so many.
-        starts: see :func:`fit_filters`; ``strengths`` too.
+        starts: see :class:`FilterFit`; ``strengths`` too.
         also: transforms that act on these samples alone.
     """
 
@@ -54,19 +60,41 @@ class FilterFitHook(Hook):
     ) -> None:
         self.samples, self.starts, self.strengths = samples, starts, tuple(strengths)
         self.also = [TRANSFORMS.build(step) for step in also]
+        self._fit: FilterFit | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """See the class."""
-        model = unwrapped(runner.model)
-        head = model.local_head
-        if not isinstance(head, ShapeFitHead) or head.filters.is_fitted:
+        """Rounds that read no regions."""
+        head = unwrapped(runner.model).local_head
+        self._fit = None
+        if not isinstance(head, ShapeFitHead) or head.filters[0].is_fitted:
             return
-        dataset = for_filters(runner.train_dataloader.dataset, self.also)
-        cases = TrainingCases(model, dataset, math.ceil(self.samples / len(dataset)))
-        left = fit_filters(head, cases, self.starts, self.strengths)
+        began = time.monotonic()
+        self._fit_rounds(runner, head.rounds_before_regions)
+        rest = len(head.filters) / max(1, head.rounds_before_regions) - 1
+        set_aside(runner, (time.monotonic() - began) * rest * COST_OF_REGIONS)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """The other rounds, after the last epoch. Where training was resumed, the first ones
+        again, since each begins where those before have led."""
+        head = unwrapped(runner.model).local_head
+        is_last = runner.epoch + 1 == runner.max_epochs
+        if not (is_last and isinstance(head, ShapeFitHead)):
+            return
+        if head.rounds_before_regions < len(head.filters):
+            self._fit_rounds(runner, len(head.filters))
+        self._fit = None
+
+    def _fit_rounds(self, runner: Runner, until: int) -> None:
+        model = unwrapped(runner.model)
+        if self._fit is None:
+            dataset = for_filters(runner.train_dataloader.dataset, self.also)
+            cases = TrainingCases(model, dataset, math.ceil(self.samples / len(dataset)))
+            self._fit = FilterFit(model.local_head, cases, self.starts, self.strengths)
+        first, left = self._fit.next_round, self._fit.go_on(until)
         for name, rounds in zip(model.anatomies, left.T, strict=True):
             told = ' '.join(f'{value:.2f}' for value in rounds)
-            runner.logger.info(f'FilterFitHook: {name}: {told} mm left after each round')
+            where = f'rounds {first + 1} to {until}'
+            runner.logger.info(f'FilterFitHook: {name}: {told} mm left after {where}')
 
 
 class TrainingCases:
@@ -75,16 +103,16 @@ class TrainingCases:
     def __init__(self, model: MASSM, dataset: ShapeDataset, passes: int) -> None:
         rank, world_size = get_dist_info()
         self.model, self.dataset = model, dataset
-        self.draws = [(i, p) for p in range(passes) for i in range(len(dataset))]
-        self.draws = self.draws[rank::world_size]
+        subjects = range(rank, len(dataset), world_size)
+        self.draws = [(i, p) for p in range(passes) for i in subjects]
         # Half precision keeps HU to 2 where it matters.
         taken = 2 * dataset.sizes().prod(1).mean() * passes * len(dataset)
         self.kept: dict | None = {} if taken < LARGEST_KEPT else None
 
-    def __call__(self) -> Iterator[FilterCase]:
+    def __call__(self) -> Iterator[FitCase]:
         """The same cases at every call."""
         for subject, draw in self.draws:
-            yield self._case(self._item(subject, draw))
+            yield self._case(self._item(subject, draw), subject)
 
     def _item(self, subject: int, draw: int) -> dict:
         if self.kept is not None and (subject, draw) in self.kept:
@@ -96,19 +124,19 @@ class TrainingCases:
             self.kept[subject, draw] = item
         return item
 
-    def _case(self, item: dict) -> FilterCase:
+    def _case(self, item: dict, subject: int) -> FitCase:
         sample = item['data_samples']
         data = {'inputs': [item['inputs']], 'data_samples': [sample]}
         data = self.model.data_preprocessor(data)
         images, (sample,) = data['inputs'], data['data_samples']
         spacing = self.model.spacing
-        return FilterCase(
+        return FitCase(
             Seen(images, image_sizes(images, [sample])),
             sample.local_vox.float() * spacing,
             sample.boxes[:, :3].float() * spacing,
             sample.has_shape,
             sample.seed,
-            sample.fold,
+            subject,
         )
 
 

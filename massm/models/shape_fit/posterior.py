@@ -39,6 +39,15 @@ class FitState:
             center_mm,
         )
 
+    def of(self, anatomies: slice) -> 'FitState':
+        """The same of a few ``anatomies``."""
+        return FitState(
+            self.rotation[anatomies],
+            self.translation[anatomies],
+            self.coefficients[anatomies],
+            self.start[anatomies],
+        )
+
     def world(self, shapes: Shapes) -> Tensor:
         """``[K, N, M, 3]`` the shapes without their pose, mm."""
         bend = torch.einsum('knl,klmc->knmc', self.coefficients, shapes.basis)

@@ -37,6 +37,11 @@ class DrawnRegions:
     logits: Tensor
     pose: Pose
 
+    def of(self, anatomies: slice) -> 'DrawnRegions':
+        """The same of a few ``anatomies``."""
+        pose = Pose(self.pose.rotation[anatomies], self.pose.translation[anatomies])
+        return DrawnRegions(self.logits[anatomies], pose)
+
 
 class RegionGrid(nn.Module):
     """Buffers of K regions of ``cells``³: ``corner`` and ``cell`` ``[K, 3]`` (mm, shape space), and
@@ -92,15 +97,18 @@ class RegionGrid(nn.Module):
         turned = torch.einsum('kbij,kxyzj->kbxyzi', pose.rotation, self.places())
         return (turned + pose.translation[:, :, None, None, None]) / self.spacing
 
-    def profiles(self, drawn: DrawnRegions, around: Around, pattern: Tensor) -> Tensor:
+    def profiles(
+        self, drawn: DrawnRegions, around: Around, pattern: Tensor, some: slice = slice(None)
+    ) -> Tensor:
         """``[K, N, M, S]`` of the drawn regions along the ``pattern`` ``[S, 3]`` (mm) around N
-        fits' particles; N is a multiple of B, fits of an image together."""
+        fits' particles; N is a multiple of B, fits of an image together. All are of ``some``
+        anatomies."""
         batch = drawn.logits.shape[1]
         points, frames = (
             x.unflatten(1, (batch, -1)).flatten(2, 3) for x in (around.points, around.frames)
         )
-        points = self._cells_of(drawn, points * self.spacing)
-        cell = self.cell[:, None, None, None]
+        points = self._cells_of(drawn, points * self.spacing, some)
+        cell = self.cell[some, None, None, None]
         frames = (
             torch.einsum('kbpij,kbjc->kbpic', frames * self.spacing, drawn.pose.rotation) / cell
         )
@@ -108,11 +116,11 @@ class RegionGrid(nn.Module):
         found = sample_patterns(maps, points.flatten(0, 1), frames.flatten(0, 1), pattern)
         return found.view(*around.points.shape[:3], len(pattern))
 
-    def _cells_of(self, drawn: DrawnRegions, points_mm: Tensor) -> Tensor:
+    def _cells_of(self, drawn: DrawnRegions, points_mm: Tensor, some: slice) -> Tensor:
         """Fractional cells of ``points_mm`` ``[K, B, P, 3]``; cells' middles are integers."""
         away = points_mm - drawn.pose.translation.unsqueeze(2)
         own = torch.einsum('kbpj,kbjc->kbpc', away, drawn.pose.rotation)
-        return (own - self.corner[:, None, None]) / self.cell[:, None, None] - 0.5
+        return (own - self.corner[some, None, None]) / self.cell[some, None, None] - 0.5
 
     def masks(self, drawn: DrawnRegions, i: int, shape: tuple[int, int, int]) -> Tensor:
         """``[K, X, Y, Z]`` bool on the voxels of the ``i``-th volume of ``shape``."""

@@ -14,23 +14,20 @@ from massm.shape.pdm import PointDistributionModel
 
 @dataclass(frozen=True)
 class Shapes:
-    """K shape models, all their particles or some.
+    """K shape models.
 
     ``mean`` ``[K, M, 3]`` (mm, the middle of its extent at the origin), ``basis`` ``[K, L, M, 3]``
     (mm for one standard deviation): the population's first modes, zeros where it has fewer, then
     smooth bends along the normals that no population of this size shows; ``frames``
     ``[K, M, 3, 3]``, rows the normal and two tangents of each particle; ``along_normals``
-    ``[K, M, L]``, what the basis moves along the normals, mm; ``patches`` ``[K, P, M]``,
-    overlapping patches of the surface as weights of its particles that sum to one;
-    ``rotation_std`` ``[K, 3]`` about the patient's axes, radians, and ``translation_std``, mm an
-    axis, of the pose.
+    ``[K, M, L]``, what the basis moves along the normals, mm; ``rotation_std`` ``[K, 3]`` about the
+    patient's axes, radians, and ``translation_std``, mm an axis, of the pose.
     """
 
     mean: Tensor
     basis: Tensor
     frames: Tensor
     along_normals: Tensor
-    patches: Tensor
     rotation_std: Tensor
     translation_std: float
 
@@ -39,22 +36,9 @@ class Shapes:
 
     def of(self, anatomies: slice) -> 'Shapes':
         """The same of a few ``anatomies``."""
-        parts = (self.mean, self.basis, self.frames, self.along_normals, self.patches)
+        parts = (self.mean, self.basis, self.frames, self.along_normals)
         parts = (*parts, self.rotation_std)
         return Shapes(*(x[anatomies] for x in parts), self.translation_std)
-
-    def some(self, particles: Tensor) -> 'Shapes':
-        """The same with a few ``particles`` (indices)."""
-        patches = self.patches[..., particles]
-        return Shapes(
-            self.mean[:, particles],
-            self.basis[:, :, particles],
-            self.frames[:, particles],
-            self.along_normals[:, particles],
-            patches / patches.sum(-1, keepdim=True).clamp(min=1e-6),
-            self.rotation_std,
-            self.translation_std,
-        )
 
 
 class ShapePrior(nn.Module):
@@ -64,7 +48,6 @@ class ShapePrior(nn.Module):
         num_anatomies, num_particles: K and M.
         modes: of the population, at most.
         bends: number of smooth modes.
-        patches: P.
         bend_std: standard deviation of the smooth bends, mm.
         bend_length: over which they are alike, as a share of the shape's size.
         translation_std: of the pose, mm an axis.
@@ -76,7 +59,6 @@ class ShapePrior(nn.Module):
         num_particles: int,
         modes: int = 40,
         bends: int = 60,
-        patches: int = 48,
         bend_std: float = 1.0,
         bend_length: float = 0.2,
         translation_std: float = 6.0,
@@ -94,20 +76,16 @@ class ShapePrior(nn.Module):
             'along_normals', torch.zeros(num_anatomies, num_particles, modes + self.bends)
         )
         self.register_buffer('frames', torch.eye(3).expand(*shape[:2], 3, 3).clone())
-        self.register_buffer(
-            'patches', torch.zeros(num_anatomies, min(patches, num_particles), num_particles)
-        )
         self.register_buffer('rotation_std', torch.full((num_anatomies, 3), USUAL_TURN))
 
     @property
     def shapes(self) -> Shapes:
-        """All particles."""
+        """The buffers."""
         return Shapes(
             self.mean,
             self.basis,
             self.frames,
             self.along_normals,
-            self.patches,
             self.rotation_std,
             self.translation_std,
         )
@@ -126,7 +104,6 @@ class ShapePrior(nn.Module):
             self.frames[k] = torch.as_tensor(frames)
             along = np.einsum('lmi,mi->ml', self.basis[k].double().numpy(), frames[:, 0])
             self.along_normals[k] = torch.as_tensor(along)
-            self.patches[k] = torch.as_tensor(surface_patches(mean, self.patches.shape[1]))
             self.rotation_std[k] = torch.as_tensor(template.rotation_std)
 
 
@@ -144,20 +121,6 @@ def particle_frames(template: ShapeTemplate) -> np.ndarray:
     first = np.cross(normal, axis)
     first /= np.linalg.norm(first, axis=1, keepdims=True)
     return np.stack([normal, first, np.cross(normal, first)], 1)
-
-
-def surface_patches(points: np.ndarray, count: int) -> np.ndarray:
-    """``[count, M]`` weights, rows summing to one: Gaussians around ``count`` of the ``points``
-    ``[M, 3]``, chosen each farthest from those before, as wide as they lie apart."""
-    chosen = [int(np.linalg.norm(points - points.mean(0), axis=1).argmax())]
-    distance = np.linalg.norm(points - points[chosen[0]], axis=1)
-    while len(chosen) < count:
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
-    apart = np.linalg.norm(points[chosen][:, None] - points[None], axis=-1)
-    width = max(float(distance.max()), 1e-6)
-    weights = np.exp(-0.5 * (apart / width) ** 2)
-    return weights / weights.sum(1, keepdims=True)
 
 
 def smooth_bends(
