@@ -23,6 +23,13 @@ windows = ((-1000.0, 1000.0), (-160.0, 240.0), (100.0, 1500.0))
 model = dict(
     data_preprocessor=dict(windows=windows),
     backbone=dict(in_channels=3),
+    # Voxels of 4 mm show nothing finer.
+    local_head=dict(
+        stages=[
+            dict(reach=24.0, beside=8.0, rounds=2, modes=10),
+            dict(reach=12.0, beside=4.0, rounds=2, modes=100, reads_region=True),
+        ],
+    ),
 )
 # What users see is the surface.
 default_hooks = dict(checkpoint=dict(save_best='s2s_mask_mm'))

@@ -12,7 +12,6 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from massm.errors import ConfigError
 from massm.registry import LOOPS
 
-
 SET_ASIDE = 'seconds_set_aside'
 
 
@@ -29,8 +28,8 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
     An epoch is a share of the budget and no pass over the cohort, so that all that a config counts
     in epochs (learning rate, loss weights, phases, validation) fits the budget by itself. The
     budget holds everything that training does, what hooks do before the first step too, and what
-    they :func:`set_aside` for after the last; only validation does not count. Where a run is resumed, it goes on with what was left at the
-    checkpoint.
+    they :func:`set_aside` for after the last; only validation does not count. Where a run is
+    resumed, it goes on with what was left at the checkpoint.
 
     Args:
         runner, dataloader, max_epochs, val_begin, val_interval: as mmengine has them.

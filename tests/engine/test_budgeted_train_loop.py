@@ -3,7 +3,7 @@
 import pytest
 
 from massm.engine import budgeted_train_loop
-from massm.engine.budgeted_train_loop import BudgetedTrainLoop
+from massm.engine.budgeted_train_loop import BudgetedTrainLoop, set_aside
 from massm.errors import ConfigError
 
 
@@ -88,6 +88,21 @@ def test_preparation_counts_and_validation_does_not(make):
     loop.run()
     assert loop.preparation_s == 4.0 and len(runner.batches) == 6
     assert runner.validated == 2 and loop.spent_s == 10.0
+
+
+def test_what_hooks_do_after_the_last_step_is_in_the_budget(make):
+    class Late(Runner):
+        def call_hook(self, name, **_):
+            super().call_hook(name)
+            if name == 'before_train':
+                set_aside(self, 6.0)
+            if name == 'after_train_epoch' and len(self.batches) == 7:
+                self.now += 6.0
+
+    runner = Late(step=2.0)
+    loop = make(runner, max_epochs=2, budget_s=20.0, val_begin=9)
+    loop.run()
+    assert len(runner.batches) == 7 and loop.spent_s == 20.0
 
 
 def test_steps_longer_than_an_epoch_leave_epochs_out_and_not_the_schedule(make):

@@ -15,11 +15,12 @@ from massm.datasets.transforms import (
     RandomIntensity,
     RandomRemoval,
 )
-from massm.engine.hooks import ScoreThresholdHook, score_threshold_hook
+from massm.engine.hooks import ScoreThresholdHook, filter_fit_hook, score_threshold_hook
 from massm.engine.hooks.filter_fit_hook import for_filters
 from massm.engine.hooks.loss_weight_ramp_hook import ramped_weight
 from massm.engine.hooks.teacher_forcing_hook import forcing_probability
 from massm.models.massm import LOSSES, MASSM
+from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.structures.shape_sample import ShapeSample
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +64,45 @@ def test_filters_are_fitted_to_samples_that_keep_their_whole_anatomies():
     kept = for_filters(dataset, [flip]).pipeline.transforms
     assert [type(step) for step in kept] == [RandomIntensity, RandomFlip, PackShapeInputs]
     assert len(dataset.pipeline.transforms) == 4
+
+
+@pytest.mark.parametrize('resumed', [False, True])
+def test_rounds_that_read_regions_are_fitted_after_the_last_epoch(monkeypatch, resumed):
+    """Those before them before training; where it was resumed, with the last."""
+    calls = []
+
+    class Fit:
+        def __init__(self, head, *_):
+            self.next_round = 0
+
+        def go_on(self, until):
+            calls.append((self.next_round, until))
+            self.next_round = until
+            return torch.ones(until - calls[-1][0], 1)
+
+    monkeypatch.setattr(filter_fit_hook, 'FilterFit', Fit)
+    monkeypatch.setattr(filter_fit_hook, 'TrainingCases', lambda *_: None)
+    monkeypatch.setattr(filter_fit_hook, 'for_filters', lambda *_: [0, 1])
+    stage = {'reach': 8.0, 'beside': 2.0, 'rounds': 2, 'modes': 2}
+    stages = [stage, {**stage, 'reads_region': True}]
+    region = {'cells': 4, 'margin': 4.0, 'channels': (8,)}
+    head = ShapeFitHead(1, 8, 1, 4.0, stages, region=region)
+    head.filters[0].weight.fill_(float(resumed))
+    kept, lines = {}, []
+    runner = SimpleNamespace(
+        model=SimpleNamespace(local_head=head, anatomies=['sacrum']),
+        train_dataloader=SimpleNamespace(dataset=None),
+        message_hub=SimpleNamespace(update_info=kept.__setitem__),
+        logger=SimpleNamespace(info=lines.append),
+        max_epochs=3,
+    )
+    hook = filter_fit_hook.FilterFitHook()
+    hook.before_train(runner)
+    for runner.epoch in range(3):
+        hook.after_train_epoch(runner)
+    assert calls == ([(0, 4)] if resumed else [(0, 2), (2, 4)])
+    assert bool(kept) != resumed and len(lines) == len(calls)
+    assert lines[-1].endswith('1 to 4' if resumed else '3 to 4')
 
 
 def test_the_threshold_lies_between_what_scans_show_and_what_lies_beyond_their_ends(monkeypatch):

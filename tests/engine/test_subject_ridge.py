@@ -1,4 +1,4 @@
-"""Ridge regressions: what they are, and that what is said of them is of subjects unknown to them."""
+"""Ridge regressions: what they are, and what they say of subjects that they do not know."""
 
 import numpy as np
 import pytest

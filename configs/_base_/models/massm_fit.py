@@ -19,7 +19,8 @@ model = dict(
         type='ShapeFitHead',
         stages=[
             dict(reach=24.0, beside=8.0, rounds=2, modes=10),
-            dict(reach=12.0, beside=4.0, rounds=2, modes=100, reads_region=True),
+            dict(reach=12.0, beside=4.0, rounds=1, modes=40, reads_region=True),
+            dict(reach=6.0, beside=3.0, rounds=1, modes=100, reads_region=True),
         ],
         region=dict(cells=24, margin=12.0, channels=(32, 64, 96)),
         samples=13,

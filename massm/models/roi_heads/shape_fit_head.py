@@ -26,7 +26,6 @@ from massm.models.shape_fit.posterior import (
 )
 from massm.models.shape_fit.profiles import (
     CONTRAST,
-    LINES,
     Around,
     Seen,
     image_profiles,
