@@ -34,6 +34,7 @@ from massm.io.meshes import write_mesh
 from massm.io.names import check_name
 from massm.io.particles import write_particles
 from massm.models.massm import MASSM
+from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.registry import MODELS
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.shape_sampling import leading_modes
@@ -48,6 +49,8 @@ LAYERS = frozenset(
 # How large a model directory is. Small: weights in eight bits, shape models of so much variance.
 SIZES = ('whole', 'half', 'small')
 KEPT_VARIANCE = 0.98
+# Said of a model that was exported before training had ended.
+UNFINISHED = 'Training had not ended: the finer rounds of the fit are missing.'
 NOT_EXPORTED = ('template_root', 'pretrained', 'init_cfg')
 
 
@@ -113,6 +116,8 @@ def export_model(
     model = MODELS.build(settings)
     check_weights(model, stored, str(checkpoint))
     model.load_state_dict(stored['state_dict'])
+    if isinstance(model.local_head, ShapeFitHead) and not model.local_head.is_fitted:
+        limits = f'{UNFINISHED} {limits}'.rstrip()
     modality = config.get('modality', DEFAULT_MODALITY)
     metadata = {
         'format': FORMAT,

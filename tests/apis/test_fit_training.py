@@ -85,6 +85,16 @@ def test_the_exported_model_gives_what_the_checkpoint_gives(config, work, tiny_s
         assert (a.local_mm == b.local_mm).all() and (a.world_mm == b.world_mm).all()
 
 
+def test_a_model_whose_training_had_not_ended_says_so(config, work, tmp_path):
+    checkpoint = torch.load(work / 'epoch_2.pth', weights_only=False)
+    checkpoint['state_dict']['local_head.filters.3.weight'].zero_()
+    torch.save(checkpoint, tmp_path / 'early.pth')
+    for path, said in ((work / 'epoch_2.pth', False), (tmp_path / 'early.pth', True)):
+        export_model(config, path, tmp_path / 'model', limits='Not for cats.')
+        limits = json.loads((tmp_path / 'model/metadata.json').read_text())['limits']
+        assert ('Training had not ended' in limits) == said and limits.endswith('Not for cats.')
+
+
 def test_smaller_models_move_nothing_that_shows(config, work, tiny_source, tmp_path):
     """By half precision little, by eight bits less than a quarter of a voxel, although two epochs
     leave a detector that is never sure."""

@@ -19,6 +19,7 @@ from massm.engine.hooks import ScoreThresholdHook, filter_fit_hook, score_thresh
 from massm.engine.hooks.filter_fit_hook import for_filters
 from massm.engine.hooks.loss_weight_ramp_hook import ramped_weight
 from massm.engine.hooks.teacher_forcing_hook import forcing_probability
+from massm.errors import ConfigError
 from massm.models.massm import LOSSES, MASSM
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.structures.shape_sample import ShapeSample
@@ -103,6 +104,11 @@ def test_rounds_that_read_regions_are_fitted_after_the_last_epoch(monkeypatch, r
     assert calls == ([(0, 4)] if resumed else [(0, 2), (2, 4)])
     assert bool(kept) != resumed and len(lines) == len(calls)
     assert lines[-1].endswith('1 to 4' if resumed else '3 to 4')
+
+
+def test_filters_need_something_to_be_fitted_to():
+    with pytest.raises(ConfigError, match='got 0, 3 and'):
+        filter_fit_hook.FilterFitHook(samples=0)
 
 
 def test_the_threshold_lies_between_what_scans_show_and_what_lies_beyond_their_ends(monkeypatch):

@@ -18,6 +18,7 @@ from massm.datasets.transforms import RandomFieldOfView, RandomRemoval
 from massm.engine.budgeted_train_loop import set_aside
 from massm.engine.distributed import unwrapped
 from massm.engine.shape_filter_training import STRENGTHS, FilterFit, FitCase
+from massm.errors import ConfigError
 from massm.models.massm import MASSM, image_sizes
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.models.shape_fit.profiles import Seen
@@ -47,6 +48,9 @@ class FilterFitHook(Hook):
         samples: each subject is drawn so often that there are at least so many.
         starts: see :class:`FilterFit`; ``strengths`` too.
         also: transforms that act on these samples alone.
+
+    Raises:
+        ConfigError: there are no samples or starts to learn from.
     """
 
     priority = 'HIGH'
@@ -58,6 +62,11 @@ class FilterFitHook(Hook):
         strengths: Sequence[float] = STRENGTHS,
         also: Sequence[dict] = (),
     ) -> None:
+        if min(samples, starts) < 1 or not strengths:
+            raise ConfigError(
+                'FilterFitHook needs samples, starts and strengths to fit filters to, got '
+                f'{samples}, {starts} and {strengths}'
+            )
         self.samples, self.starts, self.strengths = samples, starts, tuple(strengths)
         self.also = [TRANSFORMS.build(step) for step in also]
         self._fit: FilterFit | None = None

@@ -193,6 +193,11 @@ class ShapeFitHead(BaseModule):
         """How many rounds need nothing that training teaches."""
         return sum(not self._reads_region(i) for i in self.stage_of_rounds)
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether every round is; those that read regions are fitted when training ends."""
+        return all(filters.is_fitted for filters in self.filters)
+
     def draws_before(self, r: int) -> bool:
         """Whether regions are drawn before round ``r``: a stage begins that reads them."""
         stages = self.stage_of_rounds
