@@ -331,6 +331,19 @@ def test_of_the_trials_each_anatomy_keeps_its_own_best_and_where_it_led():
     assert states[1].translation[:2, 0, 0].tolist() == pytest.approx([0.5, 0.1])
 
 
+def test_of_an_image_unlike_the_others_it_is_less_sure():
+    """Filters are as sure of every patient; here what they say does not fit together."""
+    head = blob_head()
+    cases = blobs(head, 14)
+    fit(head, cases[:12])
+    for image, points in cases[12:]:
+        streaks = torch.where(torch.rand_like(image) > 0.9, 1 - image, image)
+        clean, odd = (head.predict(Seen(x, SIZES), middle(points)) for x in (image, streaks))
+        assert odd.deviation_mm.mean() > 1.3 * clean.deviation_mm.mean()
+    outside = head.predict(Seen(image, SIZES), torch.full((1, 1, 3), 500.0))
+    assert outside.deviation_mm.isfinite().all() and outside.deviation_mm.mean() > 3
+
+
 def test_several_starts_agree_and_their_spread_is_part_of_the_uncertainty():
     head = blob_head()
     cases = blobs(head, 10)

@@ -19,6 +19,7 @@ from massm.models.precision import full_precision
 from massm.models.shape_fit.linear_offsets import LinearOffsets
 from massm.models.shape_fit.posterior import (
     FitState,
+    Offsets,
     Posterior,
     moved,
     posterior,
@@ -57,11 +58,13 @@ class Look:
 @dataclass(frozen=True)
 class Round:
     """One round: the ``normals`` ``[K, N, M, 3]`` of the state it began with, the posterior, where
-    it led, and the regions that were read, if any were drawn yet."""
+    it led, how far the image contradicts that, ``misfit`` ``[K, N]``, and the regions that were
+    read, if any were drawn yet."""
 
     normals: Tensor
     posterior: Posterior
     after: FitState
+    misfit: Tensor
     drawn: DrawnRegions | None
 
 
@@ -226,7 +229,8 @@ class ShapeFitHead(BaseModule):
             offsets = filters(look.profile, look.visible)
             found = posterior(state, shapes, look.normals, offsets, self.modes(r))
             state = moved(state, shapes, found.best)
-            yield Round(look.normals, found, state, drawn)
+            misfit = misfit_of(found, offsets, filters.log_spread, look.visible)
+            yield Round(look.normals, found, state, misfit, drawn)
 
     def look(
         self,
@@ -281,7 +285,9 @@ class ShapeFitHead(BaseModule):
         points = state.points(shapes)
         away = last.after.points(shapes).unflatten(1, (-1, starts)) - points.unsqueeze(2)
         spread = (away * last.normals.unflatten(1, (-1, starts))).sum(-1).square().mean(2)
-        variance = last.posterior.deviation().square().unflatten(1, (-1, starts)).mean(2)
+        # Filters are as sure of every patient; how well their words fit together tells them apart.
+        variance = (last.posterior.deviation() * last.misfit.unsqueeze(-1)).square()
+        variance = variance.unflatten(1, (-1, starts)).mean(2)
         deviation = (variance + spread).sqrt() * self.deviation_factor[:, None, None]
         return ShapeFit(
             points.transpose(0, 1) / self.spacing,
@@ -326,6 +332,15 @@ def check_stages(stages: Sequence[dict], region: dict | None) -> None:
         raise ConfigError('stages: those that read regions must come after those that do not')
     if any(reads) and region is None:
         raise ConfigError('a stage reads regions, and there is no region; set local_head.region')
+
+
+def misfit_of(found: Posterior, offsets: Offsets, log_spread: Tensor, visible: Tensor) -> Tensor:
+    """``[K, N]``: what the moved shape leaves of the offsets of ``visible`` particles, in their
+    standard deviations (``log_spread`` ``[K, M]``), root mean square; 1 where none is."""
+    left = offsets.mean - (found.jacobian @ found.best.unsqueeze(-1)).squeeze(-1)
+    square = (left * torch.exp(-log_spread).unsqueeze(1)).square() * visible
+    mean = square.sum(-1) / visible.sum(-1).clamp(min=1)
+    return torch.where(visible.any(-1), mean, torch.ones_like(mean)).sqrt()
 
 
 def _in_mm(stage: dict, unit: float) -> dict:
