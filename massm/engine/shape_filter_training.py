@@ -10,7 +10,7 @@ from torch import Tensor
 from massm.engine.subject_ridge import SubjectRidge, SubjectRows, fit_ridge
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
 from massm.models.shape_fit.posterior import FitState, Offsets, moved, posterior
-from massm.models.shape_fit.profiles import Seen, visible
+from massm.models.shape_fit.profiles import Seen
 from massm.models.shape_fit.regions import DrawnRegions
 
 # What so many anatomies see at once is kept that it takes no more, bytes.
@@ -62,6 +62,7 @@ class FilterFit:
         self.head, self.cases, self.starts = head, cases, starts
         self.strengths, self.independences = strengths, independences
         self.next_round = 0
+        self._truths: list[tuple[Tensor, Tensor]] = []  # local_mm and has_shape of each case
         self._states: list[FitState] = []
         self._regions: list[DrawnRegions | None] = []
 
@@ -76,8 +77,8 @@ class FilterFit:
         left = []
         for r in range(self.next_round, until):
             self._begin(r)
-            told = [self._fit(r, some) for some in self._anatomies_at_once(r)]
-            self._move(r, [torch.cat(parts) for parts in zip(*told, strict=True)])
+            by_anatomies = [self._fit(r, some) for some in self._anatomies_at_once(r)]
+            self._move(r, [_joined(parts) for parts in zip(*by_anatomies, strict=True)])
             left.append(self.head.filters[r].log_spread.exp().square().mean(-1).sqrt())
             self.next_round = r + 1
         return torch.stack(left) if left else torch.empty(0, len(self.head.prior.mean))
@@ -92,7 +93,9 @@ class FilterFit:
     def _begin(self, r: int) -> None:
         """Draws the starts before the first round, and before each stage the regions it reads."""
         if r == 0:
-            self._states = [self._start(case) for case in self.cases()]
+            for case in self.cases():
+                self._truths.append((case.local_mm, case.has_shape))
+                self._states.append(self._start(case))
             self._regions = [None] * len(self._states)
         if self.head.draws_before(r):
             cases = zip(self.cases(), self._states, strict=True)
@@ -101,49 +104,56 @@ class FilterFit:
     def _start(self, case: FitCase) -> FitState:
         return self.head.draw_starts(case.centers_mm.unsqueeze(1), [case.seed], self.starts)
 
-    def _fit(self, r: int, some: slice) -> list[Tensor]:
+    def _fit(self, r: int, some: slice) -> list[tuple[Tensor, Tensor]]:
         """The filters of ``some`` anatomies; what they say of each case that they do not know,
-        ``[some, starts, M]`` mm, zero where it lacks the anatomy."""
+        ``[some, starts, M]`` mm, and which particles are visible of those anatomies it has."""
         head, shapes = self.head, self.head.prior.shapes.of(some)
         _, particles, inside = head.filters[r].weight.shape
         rows = [SubjectRows(particles, inside - 1, shapes.mean.device) for _ in shapes.mean]
         cases = zip(self.cases(), self._states, self._regions, strict=True)
-        has = []
+        has, shown = [], []
         for case, state, drawn in cases:
             state = state.of(some)
             look = head.look(r, case.seen, state, shapes, drawn and drawn.of(some), some)
             truth = case.local_mm[some].unsqueeze(1)
             offsets = (look.normals * (truth - state.points(shapes))).sum(-1)
             has.append(case.has_shape[some])
+            shown.append(look.visible & has[-1][:, None, None])
             for k in has[-1].nonzero().flatten().tolist():
                 rows[k].add(case.subject, look.profile[k], offsets[k])
         told = torch.zeros(len(has), len(rows), self.starts, particles, device=shapes.mean.device)
         for k, seen in enumerate(rows):
             found = fit_ridge(seen, self.strengths)
-            _take(head, r, (some.start or 0) + k, found)
+            _take(head, r, some.start + k, found)
             with_it = [n for n, present in enumerate(has) if present[k]]
             told[with_it, k] = found.told.unflatten(0, (-1, self.starts))
-        return list(told)
+        return list(zip(told, shown, strict=True))
 
-    def _move(self, r: int, told: Sequence[Tensor]) -> None:
+    def _move(self, r: int, said: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Round ``r`` with the filters that do not know the case, for every independence."""
         head, shapes, filters = self.head, self.head.prior.shapes, self.head.filters[r]
         trials = Trials(self.independences, len(shapes.mean), shapes.mean.device)
-        for case, state, mean in zip(self.cases(), self._states, told, strict=True):
-            normals, around = head.look_around(state, shapes)
-            shown = visible(case.seen, around) & case.has_shape[:, None, None]
-            truth = case.local_mm.unsqueeze(1)
+        cases = zip(self._truths, self._states, said, strict=True)
+        for (truth, has), state, (mean, shown) in cases:
+            normals, _ = head.look_around(state, shapes)
             for independence in trials.independences:
                 share = torch.full_like(filters.independence, independence)
                 offsets = Offsets(mean, filters.precision(shown, share))
                 found = posterior(state, shapes, normals, offsets, head.modes(r))
                 after = moved(state, shapes, found.best)
-                left = (after.points(shapes) - truth).square().sum(-1).mean(-1).sqrt().mean(-1)
-                left = torch.where(case.has_shape, left, torch.zeros_like(left))
+                away = after.points(shapes) - truth.unsqueeze(1)
+                left = away.square().sum(-1).mean(-1).sqrt().mean(-1)
+                left = torch.where(has, left, torch.zeros_like(left))
                 trials.add(independence, after, left)
         chosen, self._states = trials.best()
         known = trials.left.any(0)
         filters.independence.copy_(torch.where(known, chosen, filters.independence))
+
+
+def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """A case's, of all anatomies."""
+    told, shown = zip(*parts, strict=True)
+    return torch.cat(told), torch.cat(shown)
 
 
 def _of_all_processes(number: int) -> int:

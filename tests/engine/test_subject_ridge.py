@@ -22,8 +22,9 @@ def draw(subjects, noise, seed=0):
 
 def rows_of(cases):
     rows = SubjectRows(M, F, torch.device('cpu'))
-    for subject, (seen, goals) in enumerate(cases):
-        for i in range(EACH):  # as they come: a subject's are not together
+    cases = list(cases)
+    for i in range(EACH):  # a subject's are not together
+        for subject, (seen, goals) in enumerate(cases):
             rows.add(subject, seen[i : i + 1], goals[i : i + 1])
     return rows
 
@@ -49,7 +50,7 @@ def test_what_is_told_of_a_subject_is_told_by_the_regression_without_it(monkeypa
     monkeypatch.setattr(subject_ridge, 'AT_ONCE', at_once)
     cases = list(draw(12, noise=2.0))
     found = fit_ridge(rows_of(cases), [5.0])
-    told = found.told.view(12, EACH, M)
+    told = found.told.view(EACH, 12, M).transpose(0, 1)
     for n, (seen, _) in enumerate(cases):
         for m in range(M):
             weight = ridge(cases[:n] + cases[n + 1 :], m, 5.0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from massm.models.shape_fit.posterior import Offsets
 
-# Until validation of the fit says otherwise: neighbours err alike.
+# Until filters are fitted: neighbours err alike.
 USUAL_INDEPENDENCE = 0.15
 
 
