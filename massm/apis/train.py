@@ -45,15 +45,7 @@ def train(
     prepare_processes(config, launcher)
     config.work_dir = resolve_work_dir(config, work_dir)
     make_writable(Path(config.work_dir))
-    config.resume = bool(resume)
-    if isinstance(resume, str):
-        config.load_from = resume
-    # The same one that mmengine will choose.
-    earlier = config.get('load_from') or find_latest_checkpoint(config.work_dir)
-    if resume and earlier:
-        check_fits(config, earlier, trust_checkpoint)
-    elif config.get('load_from'):
-        check_settings(config, config.load_from, trust_checkpoint)
+    _go_on_from(config, resume, trust_checkpoint)
     if amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
     check_built(Path(config.data_root), config.anatomies)
@@ -65,6 +57,19 @@ def train(
     unwrapped(runner.model).optimise(channels_last, compiled)
     runner.train()
     return runner
+
+
+def _go_on_from(config: Config, resume: bool | str, trust_checkpoint: bool) -> None:
+    """Tells ``config`` which weights training begins with, if any, and checks them."""
+    config.resume = bool(resume)
+    if isinstance(resume, str):
+        config.load_from = resume
+    # The same one that mmengine will choose.
+    earlier = config.get('load_from') or find_latest_checkpoint(config.work_dir)
+    if resume and earlier:
+        check_fits(config, earlier, trust_checkpoint)
+    elif config.get('load_from'):
+        check_settings(config, config.load_from, trust_checkpoint)
 
 
 def resolve_work_dir(config: Config, work_dir: str | None) -> str:

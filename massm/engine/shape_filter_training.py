@@ -25,13 +25,13 @@ INDEPENDENCES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0)
 @dataclass(frozen=True)
 class FitCase:
     """One sample: what is ``seen`` of it (a batch of one), its particles ``[K, M, 3]`` and their
-    boxes' centres ``[K, 3]`` in mm, which anatomies it has ``[K]``, the ``seed`` of its starts and
-    which ``subject`` it is of."""
+    boxes' centres ``[K, 3]`` in mm, of which anatomies they are known ``[K]``, cut ones too, the
+    ``seed`` of its starts and which ``subject`` it is of."""
 
     seen: Seen
     local_mm: Tensor
     centers_mm: Tensor
-    has_shape: Tensor
+    known: Tensor
     seed: int
     subject: int
 
@@ -62,7 +62,7 @@ class FilterFit:
         self.head, self.cases, self.starts = head, cases, starts
         self.strengths, self.independences = strengths, independences
         self.next_round = 0
-        self._truths: list[tuple[Tensor, Tensor]] = []  # local_mm and has_shape of each case
+        self._truths: list[tuple[Tensor, Tensor]] = []  # local_mm and known of each case
         self._states: list[FitState] = []
         self._regions: list[DrawnRegions | None] = []
 
@@ -94,7 +94,7 @@ class FilterFit:
         """Draws the starts before the first round, and before each stage the regions it reads."""
         if r == 0:
             for case in self.cases():
-                self._truths.append((case.local_mm, case.has_shape))
+                self._truths.append((case.local_mm, case.known))
                 self._states.append(self._start(case))
             self._regions = [None] * len(self._states)
         if self.head.draws_before(r):
@@ -117,10 +117,10 @@ class FilterFit:
             look = head.look(r, case.seen, state, shapes, drawn and drawn.of(some), some)
             truth = case.local_mm[some].unsqueeze(1)
             offsets = (look.normals * (truth - state.points(shapes))).sum(-1)
-            has.append(case.has_shape[some])
+            has.append(case.known[some])
             shown.append(look.visible & has[-1][:, None, None])
             for k in has[-1].nonzero().flatten().tolist():
-                rows[k].add(case.subject, look.profile[k], offsets[k])
+                rows[k].add(case.subject, look.profile[k], offsets[k], shown[-1][k])
         told = torch.zeros(len(has), len(rows), self.starts, particles, device=shapes.mean.device)
         for k, seen in enumerate(rows):
             found = fit_ridge(seen, self.strengths)
@@ -168,10 +168,11 @@ def _in_half(drawn: DrawnRegions) -> DrawnRegions:
 
 
 def _take(head: ShapeFitHead, r: int, k: int, found: SubjectRidge) -> None:
-    """Where nobody has the anatomy, nothing is known of its filters."""
-    head.filters[r].weight[k] = found.weight
-    if found.spread.isfinite().all():
-        head.filters[r].log_spread[k] = found.spread.log()
+    """Of particles that nobody shows nothing is known."""
+    filters = head.filters[r]
+    filters.weight[k] = found.weight
+    known = found.spread.isfinite()
+    filters.log_spread[k] = torch.where(known, found.spread.log(), filters.log_spread[k])
 
 
 class Trials:

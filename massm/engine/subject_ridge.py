@@ -33,28 +33,30 @@ class SubjectRows:
     def __init__(self, num_particles: int, inside: int, device: torch.device) -> None:
         self._seen = [torch.empty(0, num_particles, inside, dtype=torch.half, device=device)]
         self._goals = [torch.empty(0, num_particles, device=device)]
+        self._shown = [torch.empty(0, num_particles, dtype=torch.bool, device=device)]
         self._subjects: list[int] = []
 
-    def add(self, subject: int, seen: Tensor, goals: Tensor) -> None:
-        """N rows of a subject: ``[N, M, F]``, which are kept in half precision, and the numbers
-        to be told from them ``[N, M]``."""
+    def add(self, subject: int, seen: Tensor, goals: Tensor, shown: Tensor) -> None:
+        """N rows of a subject: ``[N, M, F]``, which are kept in half precision, the numbers to be
+        told from them ``[N, M]``, and which regressions they count for, ``[N, M]`` bool."""
         self._seen.append(seen.half())
         self._goals.append(goals)
+        self._shown.append(shown)
         self._subjects += [subject] * len(goals)
 
-    def stacked(self) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """``[n, M, F]``, ``[n, M]``, and of every subject the indices of its rows."""
+    def stacked(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """``[n, M, F]``, ``[n, M]``, ``[n, M]``, and of every subject the indices of its rows."""
         subjects = torch.tensor(self._subjects, device=self._goals[0].device)
         own = [(subjects == s).nonzero().flatten() for s in sorted(set(self._subjects))]
-        return torch.cat(self._seen), torch.cat(self._goals), own
+        return torch.cat(self._seen), torch.cat(self._goals), torch.cat(self._shown), own
 
 
 @dataclass(frozen=True)
 class SubjectRidge:
     """M regressions: ``weight`` ``[M, F + 1]``, the constant last; what those that do not know a
-    row's subject say of it, ``told`` ``[n, M]``, and ``spread`` ``[M]``, the root mean square of
-    what they leave, over all processes' rows. Where no process has a row, the weights are zero and
-    the spread is infinite."""
+    row's subject say of it, ``told`` ``[n, M]``, zero where it does not count, and ``spread``
+    ``[M]``, the root mean square of what they leave, over all processes' rows. Where no process has
+    a row, the weights are zero and the spread is infinite."""
 
     weight: Tensor
     told: Tensor
@@ -65,34 +67,37 @@ def fit_ridge(rows: SubjectRows, strengths: Sequence[float]) -> SubjectRidge:
     """The regressions of all processes' rows, with that of the ``strengths`` of the ridge that
     leaves least of subjects that they do not know. A subject's rows are all in one process; every
     process calls this with as many particles."""
-    seen, goals, own = rows.stacked()
+    seen, goals, shown, own = rows.stacked()
     particles, inside = seen.shape[1:]
-    count = torch.tensor([float(len(goals)), float(len(own))], device=goals.device)
+    count, subjects = shown.sum(0).float(), torch.tensor(float(len(own)), device=goals.device)
     all_reduce(count)
-    if not count[0]:
+    all_reduce(subjects)
+    if not count.any():
         weight = goals.new_zeros(particles, inside + 1)
-        return SubjectRidge(weight, goals, goals.new_full((particles,), torch.inf))
+        return SubjectRidge(weight, goals * shown, goals.new_full((particles,), torch.inf))
     tried = torch.arange(0, particles, CHOOSING, device=goals.device)
-    sums = _Sums.of(seen[:, tried], goals[:, tried])
+    sums = _Sums.of(seen[:, tried], goals[:, tried], shown[:, tried])
     left = torch.stack([sums.solve(s, own)[1].square().sum() for s in strengths])
     all_reduce(left)
     # One subject alone tells nothing of others.
-    strength = max(strengths) if count[1] < 2 else strengths[int(left.argmin())]
+    strength = max(strengths) if subjects < 2 else strengths[int(left.argmin())]
     solved = [
-        _Sums.of(seen[:, some], goals[:, some]).solve(strength, own)
+        _Sums.of(seen[:, some], goals[:, some], shown[:, some]).solve(strength, own)
         for some in torch.arange(particles, device=goals.device).split(AT_ONCE)
     ]
     weight, residual = torch.cat([w for w, _ in solved]), torch.cat([e for _, e in solved]).T
     squares = residual.square().sum(0)
     all_reduce(squares)
-    spread = (squares / count[0]).sqrt().clamp(min=LEAST_SPREAD)
-    return SubjectRidge(weight, goals - residual, spread)
+    spread = (squares / count).sqrt().clamp(min=LEAST_SPREAD)
+    spread[count == 0] = torch.inf
+    return SubjectRidge(weight, goals * shown - residual, spread)
 
 
 @dataclass(frozen=True)
 class _Sums:
     """Normal equations of P regressions over all processes' rows: ``rows`` ``[P, n, F + 1]``,
-    ``goals`` ``[P, n, 1]`` of this process, ``gram`` and ``product`` of all."""
+    ``goals`` ``[P, n, 1]`` of this process, zero where they do not count, ``gram`` and ``product``
+    of all."""
 
     rows: Tensor
     goals: Tensor
@@ -100,9 +105,10 @@ class _Sums:
     product: Tensor
 
     @classmethod
-    def of(cls, seen: Tensor, goals: Tensor) -> '_Sums':
-        rows = torch.cat([seen.float(), torch.ones_like(goals).unsqueeze(-1)], -1).transpose(0, 1)
-        told = goals.T.unsqueeze(-1)
+    def of(cls, seen: Tensor, goals: Tensor, shown: Tensor) -> '_Sums':
+        rows = torch.cat([seen.float(), torch.ones_like(goals).unsqueeze(-1)], -1)
+        rows = (rows * shown.unsqueeze(-1)).transpose(0, 1)
+        told = (goals * shown).T.unsqueeze(-1)
         gram, product = rows.transpose(1, 2) @ rows, rows.transpose(1, 2) @ told
         all_reduce(gram)
         all_reduce(product)

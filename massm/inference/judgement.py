@@ -46,7 +46,7 @@ def judge(
     """The status of an anatomy and why.
 
     Args:
-        score: of the detector; ``threshold`` the lowest that says it is there.
+        score: that it is there; ``threshold`` the lowest that says so.
         seen: ``[M]`` particles inside the field of view.
         z_scores: along the leading modes, if the population is known.
         uncertainty: if the network says how sure it is.

@@ -116,29 +116,10 @@ def export_model(
     model = MODELS.build(settings)
     check_weights(model, stored, str(checkpoint))
     model.load_state_dict(stored['state_dict'])
-    if isinstance(model.local_head, ShapeFitHead) and not model.local_head.is_fitted:
-        limits = f'{UNFINISHED} {limits}'.rstrip()
-    modality = config.get('modality', DEFAULT_MODALITY)
-    metadata = {
-        'format': FORMAT,
-        'version': VERSION,
-        'anatomies': list(config.anatomies),
-        'spacing_mm': float(config.spacing),
-        'num_particles': int(config.num_particles),
-        'modality': modality,
-        'windows': [list(w) for w in model.data_preprocessor.windows],
-        'score_threshold': float(model.score_threshold),
-        'intended_use': f'Research on the shape of anatomies in '
-        f'{MODALITIES[modality].title}; not for diagnosis.',
-        'training_data': data,
-        'licence': licence,
-        'limits': limits,
-        'accuracy': measured_accuracy(Path(checkpoint).parent / 'test'),
-        'population': population_of(Path(config.data_root), list(config.anatomies)),
-    }
-    state = _stored(model, size)
+    told = {'training_data': data, 'licence': licence, 'limits': limits}
+    metadata = _metadata(model, config, checkpoint, told)
     with replacing(out / 'model.safetensors') as temporary:
-        save_file(state, temporary, metadata={'format': FORMAT})
+        save_file(_stored(model, size), temporary, metadata={'format': FORMAT})
     for k, name in enumerate(config.anatomies):
         source = Path(config.data_root) / 'shapes' / name / 'pdm.npz'
         with replacing(out / 'pdm' / f'{name}.npz') as temporary:
@@ -149,6 +130,32 @@ def export_model(
     write_text(out / 'config.json', json.dumps({'model': settings}, indent=1) + '\n')
     write_text(out / 'model_card.md', model_card(metadata))
     write_text(out / 'metadata.json', json.dumps(metadata, indent=1) + '\n')
+
+
+def _metadata(
+    model: MASSM, config: Config, checkpoint: Path, told: dict[str, str]
+) -> dict[str, Any]:
+    """What a model directory says of itself; what a person ``told`` of it among it."""
+    modality = config.get('modality', DEFAULT_MODALITY)
+    limits = told['limits']
+    if isinstance(model.local_head, ShapeFitHead) and not model.local_head.is_fitted:
+        limits = f'{UNFINISHED} {limits}'.rstrip()
+    return {
+        'format': FORMAT,
+        'version': VERSION,
+        'anatomies': list(config.anatomies),
+        'spacing_mm': float(config.spacing),
+        'num_particles': int(config.num_particles),
+        'modality': modality,
+        'windows': [list(w) for w in model.data_preprocessor.windows],
+        'score_threshold': float(model.score_threshold),
+        'intended_use': f'Research on the shape of anatomies in '
+        f'{MODALITIES[modality].title}; not for diagnosis.',
+        **told,
+        'limits': limits,
+        'accuracy': measured_accuracy(checkpoint.parent / 'test'),
+        'population': population_of(Path(config.data_root), list(config.anatomies)),
+    }
 
 
 def _stored(model: MASSM, size: str) -> dict[str, torch.Tensor]:

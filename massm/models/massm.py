@@ -137,20 +137,14 @@ class MASSM(ShapeNetwork):
 
     def predict_batch(self, inputs: Tensor, sizes: Tensor) -> Prediction:
         """Predicts a preprocessed batch ``[B, C, X, Y, Z]``; ``sizes`` ``[B, 3]`` are unpadded."""
-        pyramid, boxes, scores = self.detect(inputs, sizes)
+        pyramid = self.neck(self.backbone(inputs))
+        boxes, scores = self.dense_head.decode(self.dense_head(pyramid), sizes)
         masks = self.mask_head and self.mask_head(pyramid)
         if self.roi_extractor is None:
             return self._fit(Seen(inputs, sizes), boxes, scores, masks)
         local = self._local(pyramid, boxes)[-1]
         world = self.world_head(local * self.spacing, self.templates.world_mm)
         return Prediction(boxes, scores, local, world, mask_logits=masks)
-
-    def detect(self, inputs: Tensor, sizes: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """The pyramid, boxes ``[B, K, 6]`` (voxels) and scores ``[B, K]``; arguments as for
-        :meth:`predict_batch`."""
-        pyramid = self.neck(self.backbone(inputs))
-        boxes, scores = self.dense_head.decode(self.dense_head(pyramid), sizes)
-        return pyramid, boxes, scores
 
     def loss(self, inputs: Tensor, data_samples: list[ShapeSample]) -> dict[str, Tensor]:
         """The weighted losses, and their unweighted values for the log (``raw/...``)."""
@@ -221,8 +215,12 @@ class MASSM(ShapeNetwork):
         return total, dict(zip(values, shared, strict=True))
 
     def _fit(self, seen: Seen, boxes: Tensor, scores: Tensor, masks: Tensor | None) -> Prediction:
-        """Shapes fitted to the image from the detector's centres; boxes are those of the shapes."""
+        """Shapes fitted to the image from the detector's centres; boxes are those of the shapes,
+        scores the geometric means of the detector's and of how far the volume bears the shapes out,
+        where these count."""
         fit = self.local_head.predict(seen, boxes[..., :3])
+        if self.local_head.weighs_scores:
+            scores = (scores * fit.support.to(scores)).sqrt()
         found = Boxes3D.from_points(fit.local_vox).tensor
         world = rigidly_onto(fit.world_mm, self.templates.world_mm)
         deviation = fit.deviation_mm

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 
 from massm.apis.config import load_config
 from massm.apis.export_network import export_network
@@ -12,6 +13,8 @@ from massm.apis.train import train
 from massm.errors import ConfigError
 from massm.inference.inferencer import MASSMInferencer
 from massm.inference.model_directory import SIZES, export_model, read_model
+from massm.models.shape_fit.profiles import Seen
+from massm.registry import MODELS
 from massm.visualization.packed import unpack
 from massm.visualization.report import write_report
 from massm.visualization.thinning import thin
@@ -70,6 +73,23 @@ def test_one_command_trains_detector_and_fit_and_tests_them(config, work):
         0 <= result.metrics['mean']['within_1_std'] <= result.metrics['mean']['within_2_std'] <= 1
     )
     assert 0 <= result.metrics['mean']['dice_drawn_mask'] <= 1
+
+
+@pytest.mark.parametrize('weighs', [True, False])
+def test_scores_count_as_far_as_the_volume_bears_the_shapes_out(config, work, weighs):
+    init_default_scope('massm')
+    model = MODELS.build({**config.model, 'template_root': None})
+    model.load_state_dict(torch.load(work / 'epoch_2.pth', weights_only=False)['state_dict'])
+    model.eval().local_head.weighs_scores = weighs
+    volume, sizes = torch.rand(1, 3, 32, 32, 32), torch.tensor([[32, 32, 20]])
+    with torch.no_grad():
+        found = model.predict_batch(volume, sizes).scores
+        boxes, scores = model.dense_head.decode(
+            model.dense_head(model.neck(model.backbone(volume))), sizes
+        )
+        support = model.local_head.predict(Seen(volume, sizes), boxes[..., :3]).support
+    assert (support < 1).all()
+    assert torch.allclose(found, (scores * support).sqrt() if weighs else scores)
 
 
 def test_the_exported_model_gives_what_the_checkpoint_gives(config, work, tiny_source, tmp_path):

@@ -49,7 +49,7 @@ def small(config):
         model.local_head.update(prior={'modes': 4, 'bends': 8}, region=region)
     for hook in config.custom_hooks:
         hook.update({key: 5 for key in ('steps', 'samples') if key in hook})
-    config.train_cfg.max_epochs = 4
+    config.train_cfg.max_epochs = 1  # validated once
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         config[name].update(num_workers=0, persistent_workers=False)
     return config

@@ -57,13 +57,18 @@ def test_the_papers_optimiser_stands_in_the_config():
     assert (step.type, step.step_size, step.gamma) == ('StepLR', 20, 0.9)
 
 
-def test_filters_are_fitted_to_samples_that_keep_their_whole_anatomies():
+def test_filters_are_fitted_to_samples_that_keep_their_anatomies_and_are_cut_last():
     steps = [RandomRemoval(), RandomFieldOfView(), RandomIntensity(), PackShapeInputs()]
     flip = RandomFlip(midline=['sacrum'])
     metainfo, places = {'anatomies': ['sacrum']}, {'sacrum': None}
     dataset = SimpleNamespace(pipeline=Compose(steps), metainfo=metainfo, mirror_places=places)
     kept = for_filters(dataset, [flip]).pipeline.transforms
-    assert [type(step) for step in kept] == [RandomIntensity, RandomFlip, PackShapeInputs]
+    assert [type(step) for step in kept] == [
+        RandomIntensity,
+        RandomFlip,
+        RandomFieldOfView,
+        PackShapeInputs,
+    ]
     assert len(dataset.pipeline.transforms) == 4
 
 

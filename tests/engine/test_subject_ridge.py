@@ -20,20 +20,26 @@ def draw(subjects, noise, seed=0):
         yield seen, (seen * weight).sum(-1) + 2.0 + error
 
 
-def rows_of(cases):
+def rows_of(cases, shown=None):
+    """``shown`` ``[subjects, EACH, M]``; all without."""
     rows = SubjectRows(M, F, torch.device('cpu'))
     cases = list(cases)
+    shown = torch.ones(len(cases), EACH, M, dtype=torch.bool) if shown is None else shown
     for i in range(EACH):  # a subject's are not together
         for subject, (seen, goals) in enumerate(cases):
-            rows.add(subject, seen[i : i + 1], goals[i : i + 1])
+            some = slice(i, i + 1)
+            rows.add(subject, seen[some], goals[some], shown[subject, some])
     return rows
 
 
-def ridge(cases, m, strength):
+def ridge(cases, m, strength, shown=None):
     """Particle ``m``'s regression, solved by NumPy."""
     seen = np.concatenate([s[:, m] for s, _ in cases]).astype(float)
     x = np.c_[seen, np.ones(len(seen))]
     y = np.concatenate([goals[:, m] for _, goals in cases]).astype(float)
+    if shown is not None:
+        kept = shown[:, :, m].flatten().numpy()
+        x, y = x[kept], y[kept]
     return np.linalg.solve(x.T @ x + np.diag([strength] * F + [1e-3]), x.T @ y)
 
 
@@ -59,6 +65,27 @@ def test_what_is_told_of_a_subject_is_told_by_the_regression_without_it(monkeypa
     goals = torch.stack([goals for _, goals in cases])
     spread = (goals - told).square().mean((0, 1)).sqrt()
     assert torch.allclose(found.spread, spread, rtol=1e-4)
+
+
+def test_rows_count_for_the_regressions_that_they_are_shown_to():
+    """One particle is shown in no row."""
+    cases = list(draw(12, noise=2.0))
+    shown = torch.rand(12, EACH, M, generator=torch.Generator().manual_seed(1)) < 0.6
+    shown[2], shown[..., 4] = False, False
+    found = fit_ridge(rows_of(cases, shown), [5.0])
+    told = found.told.view(EACH, 12, M).transpose(0, 1)
+    goals = torch.stack([goals for _, goals in cases])
+    assert not told[~shown].any() and not found.weight[4].any() and found.spread[4].isinf()
+    for m in {*range(M)} - {4}:
+        assert np.allclose(found.weight[m], ridge(cases, m, 5.0, shown), atol=1e-3)
+        others, known = [*cases[:1], *cases[2:]], torch.cat([shown[:1], shown[2:]])
+        weight = ridge(others, m, 5.0, known)
+        seen, is_shown = cases[1][0][:, m].numpy(), shown[1, :, m]
+        assert np.allclose(
+            told[1, is_shown, m], (seen @ weight[:-1] + weight[-1])[is_shown], atol=5e-3
+        )
+        left = (goals - told)[..., m][shown[..., m]]
+        assert torch.allclose(found.spread[m], left.square().mean().sqrt(), rtol=1e-4)
 
 
 @pytest.mark.parametrize(('noise', 'best'), [(0.01, 1e-2), (30.0, 1e4)])

@@ -62,6 +62,17 @@ def test_a_region_shows_the_volume_where_its_cells_lie(grid, state):
         assert regions[1, image, 0, 5, 12, 20] == pytest.approx(float(expected), abs=1e-5)
 
 
+def test_what_is_drawn_agrees_with_the_mean_shape_as_far_as_it_overlaps_it(grid, state):
+    inside = grid.distance < 0
+    half = inside & (torch.arange(CELLS) < CELLS // 2)
+    drawn = torch.stack([inside, ~inside, torch.zeros_like(inside), half], 1)
+    pose = Pose.of_first(state, 2)
+    found = grid.agreement(DrawnRegions(40 * (drawn.float() - 0.5), pose))
+    assert torch.allclose(found[:, :3], torch.tensor([1.0, 0, 0]), atol=1e-3)
+    share = half.sum((1, 2, 3)) / inside.sum((1, 2, 3))
+    assert torch.allclose(found[:, 3], 2 * share / (1 + share), atol=1e-3)
+
+
 def test_profiles_of_a_region_are_those_of_the_volume_it_shows(grid, state, shapes):
     pose = Pose.of_first(state, 2)
     drawn = DrawnRegions(grid.look(waves(), pose)[:, :, 0], pose)

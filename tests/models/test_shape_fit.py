@@ -20,7 +20,7 @@ from massm.models.shape_fit.posterior import (
     rotation_from_vector,
     vector_from_rotation,
 )
-from massm.models.shape_fit.profiles import Seen, profile_pattern
+from massm.models.shape_fit.profiles import Seen, inside_volume, profile_pattern
 from massm.models.shape_fit.shape_prior import ShapePrior, smooth_bends
 from massm.ops import sample_patterns, sample_volume
 from massm.shape.pdm import PointDistributionModel
@@ -250,6 +250,27 @@ def test_closed_form_filters_fit_bright_blobs():
     assert (fits < 0.6 * means).all()
 
 
+def test_filters_learn_from_a_cut_shape_what_its_volume_shows():
+    """Here every scan ends at the middles of the shapes."""
+    head = blob_head()
+    half = torch.tensor([[64, 64, 32]])
+    cases = [
+        replace(case, seen=replace(case.seen, sizes=half)) for case in fit_cases(blobs(head, 8))
+    ]
+    FilterFit(head, lambda: cases, starts=4).go_on(len(head.filters))
+    height = head.prior.mean[0, :, 2]
+    low, high = height < -12, height > 12
+    assert low.any() and high.any()
+    unknown = np.log(IMAGE['reach'] / 3)
+    for filters in head.filters:
+        weight, spread = filters.weight[0], filters.log_spread[0]
+        assert weight[low].any(-1).all() and (spread[low] < unknown).all()
+        assert not weight[high].any() and np.allclose(spread[high], unknown)
+    found = head.predict(replace(cases[0].seen, sizes=half), cases[0].centers_mm[None])
+    assert found.local_vox.isfinite().all()
+    assert found.deviation_mm[0, 0, high].mean() > found.deviation_mm[0, 0, low].mean()
+
+
 def teach_regions(head, cases, steps):
     optimizer = torch.optim.Adam(head.region_network.parameters(), lr=1e-2)
     losses = []
@@ -288,13 +309,28 @@ def test_filters_read_regions_once_training_has_taught_them():
     assert torch.allclose(again.filters[3].weight, head.filters[3].weight, atol=1e-5)
 
 
+def test_a_volume_supports_a_shape_as_far_as_it_shows_it_and_something_is_drawn_there():
+    head = blob_head((IMAGE, READER), region=REGION)
+    (image, points), *_ = cases = blobs(head, 8)
+    half = Seen(image, torch.tensor([[64, 64, 32]]))
+    fit(head, cases, until=head.rounds_before_regions)
+    assert head.predict(Seen(image, SIZES), middle(points)).support == 1
+    assert 0.3 < head.predict(half, middle(points)).support < 0.7
+    teach_regions(head, cases, steps=40)
+    fit(head, cases)
+    found = head.predict(half, middle(points))
+    shown = inside_volume(found.local_vox, half.sizes).float().mean(-1)
+    agrees = head.region_grid.agreement(found.drawn)
+    assert 0.6 < agrees < 1 and torch.allclose(found.support, shown * agrees)
+
+
 def test_few_anatomies_at_a_time_are_fitted_as_all_at_once(monkeypatch):
     def fitted():
         head = ShapeFitHead(2, PARTICLES, 1, 1.0, (IMAGE, READER), region=REGION, prior=PRIOR)
         head.read_templates([make_template(0), make_template(1)], 1.0)
         cases = blobs(head, 6)
         both = [
-            replace(case, local_mm=case.local_mm.expand(2, -1, -1), has_shape=has)
+            replace(case, local_mm=case.local_mm.expand(2, -1, -1), known=has)
             for case, has in zip(fit_cases(cases), HAS, strict=True)
         ]
         both = [replace(c, centers_mm=c.centers_mm.expand(2, -1)) for c in both]

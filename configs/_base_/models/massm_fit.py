@@ -25,6 +25,7 @@ model = dict(
         region=dict(cells=24, margin=12.0, channels=(32, 64, 96)),
         samples=13,
         start_std=4.0,
+        weighs_scores=True,
         prior=dict(modes=40, bends=60),
     ),
     loss_weights=dict(_delete_=True, L_h=0.2, L_r=0.1, L_o=1.0, L_s=1.0),

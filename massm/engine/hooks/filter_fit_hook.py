@@ -29,9 +29,6 @@ FIRST_EPOCH = 1_000_000
 # Volumes are kept in memory while those of all processes take no more, bytes; else read again in
 # every round.
 LARGEST_KEPT = 2e9
-# Steps of a pipeline that take whole anatomies in correspondence from a sample: filters learn from
-# nothing else.
-COSTS_SHAPES = (RandomFieldOfView, RandomRemoval)
 # A round that reads regions takes so much longer than one that does not, drawing them included.
 COST_OF_REGIONS = 2.0
 
@@ -39,10 +36,11 @@ COST_OF_REGIONS = 2.0
 @HOOKS.register_module()
 class FilterFitHook(Hook):
     """Fits a head's :class:`LinearOffsets` to the training split, as augmented for training, but
-    with all of its whole anatomies: before training, unless a loaded checkpoint brought fitted
-    ones, the rounds that training begins from; after the last epoch, before its checkpoint is
-    written, those that read the regions that training taught. Does nothing for other local heads.
-    Each process takes its share of the subjects.
+    with all of its anatomies in correspondence, and of cut ones to what the volume shows. Before
+    training, unless a loaded checkpoint brought fitted ones, the rounds that training begins from;
+    after the last epoch, before its checkpoint is written, those that read the regions that
+    training taught. Does nothing for other local heads. Each process takes its share of the
+    subjects.
 
     Args:
         samples: each subject is drawn so often that there are at least so many.
@@ -143,22 +141,24 @@ class TrainingCases:
             Seen(images, image_sizes(images, [sample])),
             sample.local_vox.float() * spacing,
             sample.boxes[:, :3].float() * spacing,
-            sample.has_shape,
+            sample.has_shape | sample.is_cut,
             sample.seed,
             subject,
         )
 
 
 def for_filters(dataset: ShapeDataset, also: Sequence[BaseTransform] = ()) -> ShapeDataset:
-    """The same without the steps that take whole anatomies from a sample, and ``also`` others
-    before it is packed.
+    """The same without the step that takes whole anatomies from a sample, which filters learn
+    nothing from, and ``also`` others; volumes are cut last, so that nothing is shown of what was
+    beyond their ends.
 
     Raises:
         ConfigError, DatasetError: patients are to be mirrored that cannot be.
     """
     kept = copy.copy(dataset)
     *steps, pack = dataset.pipeline.transforms
-    steps = [step for step in steps if not isinstance(step, COSTS_SHAPES)]
-    kept.pipeline = Compose([*steps, *also, pack])
+    steps = [step for step in [*steps, *also] if not isinstance(step, RandomRemoval)]
+    steps.sort(key=lambda step: isinstance(step, RandomFieldOfView))
+    kept.pipeline = Compose([*steps, pack])
     check_mirroring(kept)
     return kept

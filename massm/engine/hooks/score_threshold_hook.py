@@ -23,7 +23,7 @@ class ScoreThresholdHook(Hook):
     model, before the best checkpoint is saved, so that test and inference use it.
 
     In few cohorts an anatomy is known to be missing; but any scan may end before it. So the
-    detector is also shown parts of every validation scan.
+    network is also shown parts of every validation scan.
 
     Args:
         heights: of the planes that scans are cut at, shares of their height.
@@ -73,4 +73,4 @@ def _scores(model: MASSM, volume: Tensor) -> Tensor:
     """``[K]`` of a scan ``[C, X, Y, Z]``."""
     inputs = model.data_preprocessor({'inputs': [volume.contiguous()]})['inputs']
     sizes = torch.tensor([volume.shape[1:]], device=inputs.device)
-    return model.detect(inputs, sizes)[2][0]
+    return model.predict_batch(inputs, sizes).scores[0]

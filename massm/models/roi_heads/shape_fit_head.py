@@ -30,6 +30,7 @@ from massm.models.shape_fit.profiles import (
     Around,
     Seen,
     image_profiles,
+    inside_volume,
     profile_pattern,
     visible,
 )
@@ -71,13 +72,15 @@ class Round:
 @dataclass(frozen=True)
 class ShapeFit:
     """``local_vox`` and ``world_mm`` ``[B, K, M, 3]``, the particles' standard deviations along
-    their normals ``deviation_mm`` ``[B, K, M]``, ``coefficients`` ``[B, K, L]``, and the regions
-    that were drawn, if any."""
+    their normals ``deviation_mm`` ``[B, K, M]``, ``coefficients`` ``[B, K, L]``, how far the volume
+    bears the shapes out, ``support`` ``[B, K]`` in [0, 1], and the regions that were drawn, if
+    any."""
 
     local_vox: Tensor
     world_mm: Tensor
     deviation_mm: Tensor
     coefficients: Tensor
+    support: Tensor
     drawn: DrawnRegions | None = None
 
 
@@ -116,6 +119,8 @@ class ShapeFitHead(BaseModule):
         start_turn: of their rotation, radians.
         test_starts: fits a box in use: from its centre and ``start_std`` beside it along the axes,
             at most seven.
+        weighs_scores: whether the detector's score of an anatomy counts only as far as the volume
+            bears its shape out: shows its particles, and what is drawn there agrees with it.
         prior: of :class:`ShapePrior`.
 
     Raises:
@@ -136,6 +141,7 @@ class ShapeFitHead(BaseModule):
         start_std: float = 4.0,
         start_turn: float = 0.05,
         test_starts: int = 1,
+        weighs_scores: bool = False,
         prior: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -146,7 +152,7 @@ class ShapeFitHead(BaseModule):
         self.spacing, self.stages = spacing, [_in_mm(stage, unit) for stage in stages]
         check_stages(self.stages, region)
         self.start_std, self.start_turn = unit * start_std, start_turn
-        self.test_starts = min(test_starts, len(STARTS))
+        self.test_starts, self.weighs_scores = min(test_starts, len(STARTS)), weighs_scores
         # What validation says of the standard deviations: a factor, and which mean (mm) is usual.
         self.register_buffer('deviation_factor', torch.ones(num_anatomies))
         self.register_buffer('usual_uncertainty', torch.full((num_anatomies,), torch.inf))
@@ -277,9 +283,9 @@ class ShapeFitHead(BaseModule):
             around = self.start_std * STARTS[: self.test_starts].to(centers)
             starts = (centers.unsqueeze(2) + around).flatten(1, 2)
             *_, last = self.rounds(seen, FitState.at(starts, len(self.prior.shapes)))
-            return self._result(last)
+            return self._result(seen, last)
 
-    def _result(self, last: Round) -> ShapeFit:
+    def _result(self, seen: Seen, last: Round) -> ShapeFit:
         shapes, starts = self.prior.shapes, self.test_starts
         state = mean_of_starts(last.after, starts)
         points = state.points(shapes)
@@ -289,11 +295,16 @@ class ShapeFitHead(BaseModule):
         variance = (last.posterior.deviation() * last.misfit.unsqueeze(-1)).square()
         variance = variance.unflatten(1, (-1, starts)).mean(2)
         deviation = (variance + spread).sqrt() * self.deviation_factor[:, None, None]
+        local = points.transpose(0, 1) / self.spacing
+        support = inside_volume(local, seen.sizes).float().mean(-1)
+        if last.drawn is not None:
+            support = support * self.region_grid.agreement(last.drawn).T
         return ShapeFit(
-            points.transpose(0, 1) / self.spacing,
+            local,
             state.world(shapes).transpose(0, 1),
             deviation.transpose(0, 1),
             state.coefficients.transpose(0, 1),
+            support,
             last.drawn,
         )
 

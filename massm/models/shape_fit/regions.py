@@ -122,6 +122,14 @@ class RegionGrid(nn.Module):
         own = torch.einsum('kbpj,kbjc->kbpc', away, drawn.pose.rotation)
         return (own - self.corner[some, None, None]) / self.cell[some, None, None] - 0.5
 
+    def agreement(self, drawn: DrawnRegions) -> Tensor:
+        """``[K, B]`` in [0, 1]: the Dice of what is drawn and the mean shape that it is drawn
+        around."""
+        inside = (self.distance < 0).unsqueeze(1)
+        share = torch.sigmoid(drawn.logits)
+        shared, both = (share * inside).sum((2, 3, 4)), (share + inside).sum((2, 3, 4))
+        return 2 * shared / both.clamp(min=1)
+
     def masks(self, drawn: DrawnRegions, i: int, shape: tuple[int, int, int]) -> Tensor:
         """``[K, X, Y, Z]`` bool on the voxels of the ``i``-th volume of ``shape``."""
         masks = torch.zeros(len(self.cell), *shape, dtype=torch.bool, device=self.cell.device)
