@@ -21,7 +21,7 @@ from torch import Tensor
 from massm.apis.config import load_config
 from massm.commands.options import add_config_options
 from massm.engine.checkpoint import load_checkpoint
-from massm.evaluation.scan_parts import LEAST_SLICES
+from massm.evaluation.scan_parts import LEAST_SLICES, slices_as_scan
 from massm.models.massm import MASSM
 from massm.registry import DATASETS, MODELS
 from massm.shape.alignment import rigid_fit_batched
@@ -81,8 +81,9 @@ def _cut(model: MASSM, item: dict) -> Iterator[tuple[str, float, list[float]]]:
                 hidden = height > plane if above else height < plane
                 first = 0 if above else int(np.ceil(plane))
                 last = int(plane) + 1 if above else volume.shape[-1]
-                found = _predict(model, volume[..., first:last], sample)
-                local = found.pred_local_vox[k] + torch.tensor([0.0, 0.0, first])
+                part, begin = slices_as_scan(volume, first, last)
+                found = _predict(model, part, sample)
+                local = found.pred_local_vox[k] + torch.tensor([0.0, 0.0, begin])
                 deviation = found.pred_deviation_mm[k]
                 measured = _measure(model, k, local, deviation, sample, hidden)
                 yield name, share, [*measured, float(_is_found(found, k))]
@@ -96,9 +97,10 @@ def _beyond(model: MASSM, item: dict) -> Iterator[tuple[str, bool]]:
             continue
         height = sample.local_vox[k, :, 2].numpy()
         last, first = int(height.min()) - APART, int(np.ceil(height.max())) + APART + 1
-        for left in (volume[..., : max(last, 0)], volume[..., first:]):
-            if left.shape[-1] >= LEAST_SLICES:
-                yield name, _is_found(_predict(model, left, sample), k)
+        for begin, end in ((0, last), (first, volume.shape[-1])):
+            if end - begin >= LEAST_SLICES:
+                part, _ = slices_as_scan(volume, begin, end)
+                yield name, _is_found(_predict(model, part, sample), k)
 
 
 def _is_found(found: ShapeSample, k: int) -> bool:

@@ -18,6 +18,8 @@ LARGEST_ROWS = 1.5e9
 # Of the ridge. The largest leave next to nothing of a filter that serves no subject it does not
 # know.
 STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4, 1e5)
+# Standard deviation of a filter that nobody taught, mm.
+NO_SAY = 1e3
 # Shares of the particles that may count as independent measurements.
 INDEPENDENCES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0)
 
@@ -79,7 +81,7 @@ class FilterFit:
             self._begin(r)
             by_anatomies = [self._fit(r, some) for some in self._anatomies_at_once(r)]
             self._move(r, [_joined(parts) for parts in zip(*by_anatomies, strict=True)])
-            left.append(self.head.filters[r].log_spread.exp().square().mean(-1).sqrt())
+            left.append(_mean_spread(self.head.filters[r].log_spread.exp()))
             self.next_round = r + 1
         return torch.stack(left) if left else torch.empty(0, len(self.head.prior.mean))
 
@@ -93,6 +95,7 @@ class FilterFit:
     def _begin(self, r: int) -> None:
         """Draws the starts before the first round, and before each stage the regions it reads."""
         if r == 0:
+            self._truths, self._states = [], []
             for case in self.cases():
                 self._truths.append((case.local_mm, case.known))
                 self._states.append(self._start(case))
@@ -106,26 +109,26 @@ class FilterFit:
 
     def _fit(self, r: int, some: slice) -> list[tuple[Tensor, Tensor]]:
         """The filters of ``some`` anatomies; what they say of each case that they do not know,
-        ``[some, starts, M]`` mm, and which particles are visible of those anatomies it has."""
+        ``[some, starts, M]`` mm, and which particles are visible of those that are known."""
         head, shapes = self.head, self.head.prior.shapes.of(some)
         _, particles, inside = head.filters[r].weight.shape
         rows = [SubjectRows(particles, inside - 1, shapes.mean.device) for _ in shapes.mean]
         cases = zip(self.cases(), self._states, self._regions, strict=True)
-        has, shown = [], []
+        known, shown = [], []
         for case, state, drawn in cases:
             state = state.of(some)
             look = head.look(r, case.seen, state, shapes, drawn and drawn.of(some), some)
             truth = case.local_mm[some].unsqueeze(1)
             offsets = (look.normals * (truth - state.points(shapes))).sum(-1)
-            has.append(case.known[some])
-            shown.append(look.visible & has[-1][:, None, None])
-            for k in has[-1].nonzero().flatten().tolist():
+            known.append(case.known[some])
+            shown.append(look.visible & known[-1][:, None, None])
+            for k in known[-1].nonzero().flatten().tolist():
                 rows[k].add(case.subject, look.profile[k], offsets[k], shown[-1][k])
-        told = torch.zeros(len(has), len(rows), self.starts, particles, device=shapes.mean.device)
+        told = torch.zeros(len(known), len(rows), self.starts, particles, device=shapes.mean.device)
         for k, seen in enumerate(rows):
             found = fit_ridge(seen, self.strengths)
             _take(head, r, some.start + k, found)
-            with_it = [n for n, present in enumerate(has) if present[k]]
+            with_it = [n for n, present in enumerate(known) if present[k]]
             told[with_it, k] = found.told.unflatten(0, (-1, self.starts))
         return list(zip(told, shown, strict=True))
 
@@ -134,7 +137,7 @@ class FilterFit:
         head, shapes, filters = self.head, self.head.prior.shapes, self.head.filters[r]
         trials = Trials(self.independences, len(shapes.mean), shapes.mean.device)
         cases = zip(self._truths, self._states, said, strict=True)
-        for (truth, has), state, (mean, shown) in cases:
+        for (truth, known), state, (mean, shown) in cases:
             normals, _ = head.look_around(state, shapes)
             for independence in trials.independences:
                 share = torch.full_like(filters.independence, independence)
@@ -143,11 +146,11 @@ class FilterFit:
                 after = moved(state, shapes, found.best)
                 away = after.points(shapes) - truth.unsqueeze(1)
                 left = away.square().sum(-1).mean(-1).sqrt().mean(-1)
-                left = torch.where(has, left, torch.zeros_like(left))
+                left = torch.where(known, left, torch.zeros_like(left))
                 trials.add(independence, after, left)
         chosen, self._states = trials.best()
-        known = trials.left.any(0)
-        filters.independence.copy_(torch.where(known, chosen, filters.independence))
+        anywhere = trials.left.any(0)
+        filters.independence.copy_(torch.where(anywhere, chosen, filters.independence))
 
 
 def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -167,12 +170,19 @@ def _in_half(drawn: DrawnRegions) -> DrawnRegions:
     return replace(drawn, logits=drawn.logits.half())
 
 
+def _mean_spread(spread: Tensor) -> Tensor:
+    """``[K]``: root mean square of ``[K, M]``, of those that have a say."""
+    heard = spread < 0.99 * NO_SAY
+    return ((spread.square() * heard).sum(-1) / heard.sum(-1).clamp(min=1)).sqrt()
+
+
 def _take(head: ShapeFitHead, r: int, k: int, found: SubjectRidge) -> None:
-    """Of particles that nobody shows nothing is known."""
-    filters = head.filters[r]
+    """Where nobody has the anatomy, nothing is known of its filters; where nobody shows a particle
+    of it, it has no say."""
+    filters, shown = head.filters[r], found.spread.isfinite()
     filters.weight[k] = found.weight
-    known = found.spread.isfinite()
-    filters.log_spread[k] = torch.where(known, found.spread.log(), filters.log_spread[k])
+    if shown.any():
+        filters.log_spread[k] = found.spread.clamp(max=NO_SAY).log()
 
 
 class Trials:

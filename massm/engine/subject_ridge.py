@@ -55,8 +55,8 @@ class SubjectRows:
 class SubjectRidge:
     """M regressions: ``weight`` ``[M, F + 1]``, the constant last; what those that do not know a
     row's subject say of it, ``told`` ``[n, M]``, zero where it does not count, and ``spread``
-    ``[M]``, the root mean square of what they leave, over all processes' rows. Where no process has
-    a row, the weights are zero and the spread is infinite."""
+    ``[M]``, the root mean square of what they leave, over all processes' rows. Where none counts,
+    the weights are zero and the spread is infinite."""
 
     weight: Tensor
     told: Tensor

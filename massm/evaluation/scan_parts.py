@@ -4,9 +4,20 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
+from massm.structures.grid import CELL
 from massm.structures.shape_sample import ShapeSample
 
 LEAST_SLICES = 12
+
+
+def slices_as_scan(volume: Tensor, first: int, last: int) -> tuple[Tensor, int]:
+    """Slices ``first`` to ``last`` of a prepared ``[C, X, Y, Z]`` as it would be if the scan had no
+    others, and its first slice's number: working grids begin at multiples of a cell, with nothing
+    in them below the scan."""
+    begin = first // CELL * CELL
+    part = volume[..., begin:last].clone()
+    part[..., : first - begin] = volume.min()
+    return part, begin
 
 
 def scan_parts(
@@ -31,4 +42,4 @@ def scan_parts(
             if last - first >= LEAST_SLICES:
                 whole = sample.has_box & (low >= first) & (high <= last - 1)
                 beyond = sample.has_box & ((high < first - 1) | (low > last))
-                yield volume[..., first:last], whole, never | beyond
+                yield slices_as_scan(volume, first, last)[0], whole, never | beyond

@@ -116,8 +116,14 @@ def export_model(
     model = MODELS.build(settings)
     check_weights(model, stored, str(checkpoint))
     model.load_state_dict(stored['state_dict'])
+    if isinstance(model.local_head, ShapeFitHead) and not model.local_head.is_fitted:
+        limits = f'{UNFINISHED} {limits}'.rstrip()
     told = {'training_data': data, 'licence': licence, 'limits': limits}
-    metadata = _metadata(model, config, checkpoint, told)
+    metadata = {
+        **_metadata(model, config),
+        **told,
+        'accuracy': measured_accuracy(Path(checkpoint).parent / 'test'),
+    }
     with replacing(out / 'model.safetensors') as temporary:
         save_file(_stored(model, size), temporary, metadata={'format': FORMAT})
     for k, name in enumerate(config.anatomies):
@@ -132,14 +138,9 @@ def export_model(
     write_text(out / 'metadata.json', json.dumps(metadata, indent=1) + '\n')
 
 
-def _metadata(
-    model: MASSM, config: Config, checkpoint: Path, told: dict[str, str]
-) -> dict[str, Any]:
-    """What a model directory says of itself; what a person ``told`` of it among it."""
+def _metadata(model: MASSM, config: Config) -> dict[str, Any]:
+    """What network and dataset say of a model."""
     modality = config.get('modality', DEFAULT_MODALITY)
-    limits = told['limits']
-    if isinstance(model.local_head, ShapeFitHead) and not model.local_head.is_fitted:
-        limits = f'{UNFINISHED} {limits}'.rstrip()
     return {
         'format': FORMAT,
         'version': VERSION,
@@ -151,9 +152,6 @@ def _metadata(
         'score_threshold': float(model.score_threshold),
         'intended_use': f'Research on the shape of anatomies in '
         f'{MODALITIES[modality].title}; not for diagnosis.',
-        **told,
-        'limits': limits,
-        'accuracy': measured_accuracy(checkpoint.parent / 'test'),
         'population': population_of(Path(config.data_root), list(config.anatomies)),
     }
 

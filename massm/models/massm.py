@@ -137,14 +137,26 @@ class MASSM(ShapeNetwork):
 
     def predict_batch(self, inputs: Tensor, sizes: Tensor) -> Prediction:
         """Predicts a preprocessed batch ``[B, C, X, Y, Z]``; ``sizes`` ``[B, 3]`` are unpadded."""
-        pyramid = self.neck(self.backbone(inputs))
-        boxes, scores = self.dense_head.decode(self.dense_head(pyramid), sizes)
+        pyramid, boxes, scores = self.detect(inputs, sizes)
         masks = self.mask_head and self.mask_head(pyramid)
         if self.roi_extractor is None:
-            return self._fit(Seen(inputs, sizes), boxes, scores, masks)
+            return self._fit(Seen.of_scan(inputs, sizes), boxes, scores, masks)
         local = self._local(pyramid, boxes)[-1]
         world = self.world_head(local * self.spacing, self.templates.world_mm)
         return Prediction(boxes, scores, local, world, mask_logits=masks)
+
+    def detect(self, inputs: Tensor, sizes: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The pyramid, boxes ``[B, K, 6]`` (voxels) and scores ``[B, K]``; arguments as for
+        :meth:`predict_batch`."""
+        pyramid = self.neck(self.backbone(inputs))
+        boxes, scores = self.dense_head.decode(self.dense_head(pyramid), sizes)
+        return pyramid, boxes, scores
+
+    def scores(self, inputs: Tensor, sizes: Tensor) -> Tensor:
+        """``[B, K]`` of :meth:`predict_batch`, and no more work than they need."""
+        if getattr(self.local_head, 'weighs_scores', False):
+            return self.predict_batch(inputs, sizes).scores
+        return self.detect(inputs, sizes)[2]
 
     def loss(self, inputs: Tensor, data_samples: list[ShapeSample]) -> dict[str, Tensor]:
         """The weighted losses, and their unweighted values for the log (``raw/...``)."""
@@ -185,7 +197,7 @@ class MASSM(ShapeNetwork):
         centers = torch.where(placed, truth.boxes[..., :3], found[..., :3].to(truth.boxes))
         seeds = [sample.seed for sample in data_samples]
         targets = FitTargets(centers, seeds, masks, labelled)
-        return self.local_head.loss(Seen(inputs, sizes), targets)
+        return self.local_head.loss(Seen.of_scan(inputs, sizes), targets)
 
     def _regression_losses(
         self, pyramid: list[Tensor], maps: Any, truth: Targets, sizes: Tensor

@@ -16,7 +16,7 @@ class ShapeSample(BaseDataElement):
         world_mm: ``[K, M, 3]`` world particles, mm; zeros where ``has_shape`` is false.
         boxes: ``[K, 6]`` centre and radius, voxels; zeros where ``has_box`` and ``is_cut`` are
             false.
-        has_shape: ``[K]`` bool, the particles are in correspondence (not mirrored ones).
+        has_shape: ``[K]`` bool, the particles are in correspondence.
         has_box: ``[K]`` bool, a box exists (the anatomy is whole).
         is_cut: ``[K]`` bool, the volume shows a part of it, and ``local_vox``, in correspondence,
             are known from before it was cut.

@@ -1,20 +1,24 @@
 """The network that fits shapes to the image, through the real commands' functions."""
 
+import copy
 import json
 
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 
+from massm.apis.checkpoints import check_weights
 from massm.apis.config import load_config
 from massm.apis.export_network import export_network
 from massm.apis.test import test as run_test
 from massm.apis.train import train
-from massm.errors import ConfigError
+from massm.engine.hooks.filter_fit_hook import TrainingCases, for_filters
+from massm.engine.hooks.score_threshold_hook import _scores
+from massm.errors import CheckpointError, ConfigError
 from massm.inference.inferencer import MASSMInferencer
 from massm.inference.model_directory import SIZES, export_model, read_model
 from massm.models.shape_fit.profiles import Seen
-from massm.registry import MODELS
+from massm.registry import DATASETS, MODELS
 from massm.visualization.packed import unpack
 from massm.visualization.report import write_report
 from massm.visualization.thinning import thin
@@ -75,12 +79,17 @@ def test_one_command_trains_detector_and_fit_and_tests_them(config, work):
     assert 0 <= result.metrics['mean']['dice_drawn_mask'] <= 1
 
 
-@pytest.mark.parametrize('weighs', [True, False])
-def test_scores_count_as_far_as_the_volume_bears_the_shapes_out(config, work, weighs):
+def trained_model(config, work):
     init_default_scope('massm')
     model = MODELS.build({**config.model, 'template_root': None})
     model.load_state_dict(torch.load(work / 'epoch_2.pth', weights_only=False)['state_dict'])
-    model.eval().local_head.weighs_scores = weighs
+    return model.eval()
+
+
+@pytest.mark.parametrize('weighs', [True, False])
+def test_scores_count_as_far_as_the_volume_bears_the_shapes_out(config, work, weighs):
+    model = trained_model(config, work)
+    model.local_head.weighs_scores = weighs
     volume, sizes = torch.rand(1, 3, 32, 32, 32), torch.tensor([[32, 32, 20]])
     with torch.no_grad():
         found = model.predict_batch(volume, sizes).scores
@@ -88,8 +97,46 @@ def test_scores_count_as_far_as_the_volume_bears_the_shapes_out(config, work, we
             model.dense_head(model.neck(model.backbone(volume))), sizes
         )
         support = model.local_head.predict(Seen(volume, sizes), boxes[..., :3]).support
+        assert torch.allclose(model.scores(volume, sizes), found)
     assert (support < 1).all()
     assert torch.allclose(found, (scores * support).sqrt() if weighs else scores)
+
+
+@pytest.mark.parametrize('weighs', [True, False])
+def test_the_threshold_is_chosen_of_the_scores_that_are_predicted(config, work, weighs):
+    model = trained_model(config, work)
+    model.local_head.weighs_scores = weighs
+    scan = 1000 * torch.rand(1, 32, 32, 24)
+    inputs = model.data_preprocessor({'inputs': [scan]})['inputs']
+    with torch.no_grad():
+        predicted = model.predict_batch(inputs, torch.tensor([[32, 32, 24]])).scores[0]
+    assert torch.allclose(_scores(model, scan), predicted)
+
+
+def test_weights_of_before_scores_were_weighed_are_refused(config, work):
+    """Their threshold is of the detector's scores."""
+    checkpoint = torch.load(work / 'epoch_2.pth', weights_only=False)
+    assert checkpoint['state_dict'].pop('local_head.region_taught').all()
+    with pytest.raises(CheckpointError, match='trained with another network'):
+        check_weights(trained_model(config, work), checkpoint, 'old.pth')
+
+
+def test_filters_know_all_of_an_anatomy_that_their_sample_cuts(config, work):
+    source = copy.deepcopy(config.train_dataloader.dataset)
+    cut = {'type': 'RandomFieldOfView', 'prob': 0.0, 'through': 1.0}
+    source.pipeline = [{'type': 'LoadVolume'}, {'type': 'LoadParticles'}, cut]
+    source.pipeline.append({'type': 'PackShapeInputs'})
+    model, dataset = trained_model(config, work), for_filters(DATASETS.build(source))
+    cases = list(TrainingCases(model, dataset, passes=2)())
+    spacing, seen = model.spacing, 0
+    for case in cases:
+        shown = case.seen.shows(case.local_mm[None] / spacing)[0]
+        is_cut = shown.any(1) & ~shown.all(1)
+        assert case.known[is_cut].all()
+        middle = (case.local_mm.amin(1) + case.local_mm.amax(1)) / 2
+        assert torch.allclose(case.centers_mm[is_cut], middle[is_cut], atol=1e-3)
+        seen += int(is_cut.sum())
+    assert seen > len(cases) / 2
 
 
 def test_the_exported_model_gives_what_the_checkpoint_gives(config, work, tiny_source, tmp_path):

@@ -1,6 +1,6 @@
 import torch
 
-from massm.evaluation.scan_parts import scan_parts
+from massm.evaluation.scan_parts import scan_parts, slices_as_scan
 from massm.structures.shape_sample import ShapeSample
 
 
@@ -23,6 +23,14 @@ def test_parts_show_what_is_whole_in_them_and_know_what_is_beyond():
     assert below[2].tolist() == [False, False, True, True]
     assert above[1].tolist() == [False, False, True, False]
     assert above[2].tolist() == [True, False, False, True]
+
+
+def test_a_part_begins_where_its_working_grid_would():
+    """At a multiple of four slices, with nothing in those below the part."""
+    volume = torch.arange(40.0).expand(1, 2, 2, 40) - 7
+    part, begin = slices_as_scan(volume, 18, 40)
+    assert begin == 16 and part[0, 0, 0].tolist() == [-7.0, -7.0, *range(11, 33)]
+    assert slices_as_scan(volume, 0, 18)[0].shape[-1] == 18 and volume[0, 0, 0, 16] == 9
 
 
 def test_what_nobody_annotated_is_neither_and_a_few_slices_are_no_scan():

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from massm.engine.shape_filter_training import FilterFit, FitCase, Trials
+from massm.engine.shape_filter_training import NO_SAY, FilterFit, FitCase, Trials
 from massm.errors import ConfigError
 from massm.io.templates import ShapeTemplate
 from massm.models.roi_heads.shape_fit_head import FitTargets, ShapeFitHead
@@ -20,7 +20,7 @@ from massm.models.shape_fit.posterior import (
     rotation_from_vector,
     vector_from_rotation,
 )
-from massm.models.shape_fit.profiles import Seen, inside_volume, profile_pattern
+from massm.models.shape_fit.profiles import Seen, profile_pattern
 from massm.models.shape_fit.shape_prior import ShapePrior, smooth_bends
 from massm.ops import sample_patterns, sample_volume
 from massm.shape.pdm import PointDistributionModel
@@ -136,6 +136,27 @@ def test_profiles_read_a_ramp_along_and_beside_the_normal():
     along = torch.tensor([11.0, 13, 15, 17, 19])
     assert torch.allclose(seen, along.expand(2, 5, 5), atol=1e-4)  # tangents are along y and z
     assert torch.equal(pattern.view(5, 5, 3)[1, 2], torch.tensor([0.0, 2, 0]))
+
+
+def test_planes_of_one_value_below_a_scan_are_none_of_it():
+    """One image begins at (0, 0, 3), one at (2, 0, 0), one is empty."""
+    images = torch.rand(3, 2, 5, 6, 8, generator=torch.Generator().manual_seed(0))
+    images[1, 0, :, :, -1] = 0.0  # at the high end volumes end where scans do
+    images[0, :, :, :, :3], images[1, :, :2], images[2] = 0.0, 0.25, 0.5
+    sizes = torch.tensor([[5, 6, 8]] * 3)
+    seen = Seen.of_scan(images.clone(), sizes)
+    assert seen.first.tolist() == [[0, 0, 3], [2, 0, 0], [0, 0, 0]]
+    for z in range(3):
+        assert torch.equal(seen.images[0, ..., z], images[0, ..., 3])
+    assert torch.equal(seen.images[1, :, 0], images[1, :, 2])
+    assert torch.equal(seen.images[0, ..., 3:], images[0, ..., 3:])
+    points = torch.tensor([[2.0, 2, 2.4], [2, 2, 2.6], [1.4, 0, 7], [2, 5.6, 5]]).expand(3, -1, -1)
+    assert seen.shows(points).tolist() == [
+        [False, True, True, False],
+        [True, True, False, False],
+        [True, True, True, False],
+    ]
+    assert Seen(images, sizes).shows(points)[0].tolist() == [True, True, True, False]
 
 
 def test_patterns_are_sampled_as_their_positions_would_be():
@@ -257,15 +278,15 @@ def test_filters_learn_from_a_cut_shape_what_its_volume_shows():
     cases = [
         replace(case, seen=replace(case.seen, sizes=half)) for case in fit_cases(blobs(head, 8))
     ]
-    FilterFit(head, lambda: cases, starts=4).go_on(len(head.filters))
+    left = FilterFit(head, lambda: cases, starts=4).go_on(len(head.filters))
+    assert (left < IMAGE['reach'] / 3).all()  # of those that are shown
     height = head.prior.mean[0, :, 2]
     low, high = height < -12, height > 12
     assert low.any() and high.any()
-    unknown = np.log(IMAGE['reach'] / 3)
     for filters in head.filters:
-        weight, spread = filters.weight[0], filters.log_spread[0]
-        assert weight[low].any(-1).all() and (spread[low] < unknown).all()
-        assert not weight[high].any() and np.allclose(spread[high], unknown)
+        weight, spread = filters.weight[0], filters.log_spread[0].exp()
+        assert weight[low].any(-1).all() and (spread[low] < IMAGE['reach'] / 3).all()
+        assert not weight[high].any() and np.allclose(spread[high], NO_SAY)
     found = head.predict(replace(cases[0].seen, sizes=half), cases[0].centers_mm[None])
     assert found.local_vox.isfinite().all()
     assert found.deviation_mm[0, 0, high].mean() > found.deviation_mm[0, 0, low].mean()
@@ -319,9 +340,11 @@ def test_a_volume_supports_a_shape_as_far_as_it_shows_it_and_something_is_drawn_
     teach_regions(head, cases, steps=40)
     fit(head, cases)
     found = head.predict(half, middle(points))
-    shown = inside_volume(found.local_vox, half.sizes).float().mean(-1)
+    shown = half.shows(found.local_vox).float().mean(-1)
     agrees = head.region_grid.agreement(found.drawn)
     assert 0.6 < agrees < 1 and torch.allclose(found.support, shown * agrees)
+    head.region_taught.fill_(False)  # as where nobody drew this anatomy
+    assert torch.allclose(head.predict(half, middle(points)).support, shown)
 
 
 def test_few_anatomies_at_a_time_are_fitted_as_all_at_once(monkeypatch):

@@ -138,7 +138,7 @@ class TrainingCases:
         images, (sample,) = data['inputs'], data['data_samples']
         spacing = self.model.spacing
         return FitCase(
-            Seen(images, image_sizes(images, [sample])),
+            Seen.of_scan(images, image_sizes(images, [sample])),
             sample.local_vox.float() * spacing,
             sample.boxes[:, :3].float() * spacing,
             sample.has_shape | sample.is_cut,
@@ -149,8 +149,8 @@ class TrainingCases:
 
 def for_filters(dataset: ShapeDataset, also: Sequence[BaseTransform] = ()) -> ShapeDataset:
     """The same without the step that takes whole anatomies from a sample, which filters learn
-    nothing from, and ``also`` others; volumes are cut last, so that nothing is shown of what was
-    beyond their ends.
+    nothing from, and ``also`` others; volumes are cut last: a warp after it would show repeated
+    slices where a cut particle comes to lie.
 
     Raises:
         ConfigError, DatasetError: patients are to be mirrored that cannot be.

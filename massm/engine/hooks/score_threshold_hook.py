@@ -73,4 +73,4 @@ def _scores(model: MASSM, volume: Tensor) -> Tensor:
     """``[K]`` of a scan ``[C, X, Y, Z]``."""
     inputs = model.data_preprocessor({'inputs': [volume.contiguous()]})['inputs']
     sizes = torch.tensor([volume.shape[1:]], device=inputs.device)
-    return model.predict_batch(inputs, sizes).scores[0]
+    return model.scores(inputs, sizes)[0]

@@ -30,7 +30,6 @@ from massm.models.shape_fit.profiles import (
     Around,
     Seen,
     image_profiles,
-    inside_volume,
     profile_pattern,
     visible,
 )
@@ -156,6 +155,8 @@ class ShapeFitHead(BaseModule):
         # What validation says of the standard deviations: a factor, and which mean (mm) is usual.
         self.register_buffer('deviation_factor', torch.ones(num_anatomies))
         self.register_buffer('usual_uncertainty', torch.full((num_anatomies,), torch.inf))
+        # Of which anatomies masks were seen: of others nothing is told by what is drawn.
+        self.register_buffer('region_taught', torch.zeros(num_anatomies, dtype=torch.bool))
         self.prior = ShapePrior(num_anatomies, num_particles, **(prior or {}))
         self.filters = nn.ModuleList()
         for i, stage in enumerate(self.stages):
@@ -296,9 +297,10 @@ class ShapeFitHead(BaseModule):
         variance = variance.unflatten(1, (-1, starts)).mean(2)
         deviation = (variance + spread).sqrt() * self.deviation_factor[:, None, None]
         local = points.transpose(0, 1) / self.spacing
-        support = inside_volume(local, seen.sizes).float().mean(-1)
+        support = seen.shows(local).float().mean(-1)
         if last.drawn is not None:
-            support = support * self.region_grid.agreement(last.drawn).T
+            agreement = self.region_grid.agreement(last.drawn).T
+            support = torch.where(self.region_taught, support * agreement, support)
         return ShapeFit(
             local,
             state.world(shapes).transpose(0, 1),
@@ -318,6 +320,7 @@ class ShapeFitHead(BaseModule):
                 for passed in self.rounds(seen, state, self.rounds_before_regions):
                     state = passed.after
             drawn = self.draw(seen, state)
+            self.region_taught |= targets.labelled.any(0)
             inside = self.region_grid.look_at_own(targets.masks.float(), drawn.pose)
             each = region_loss(drawn.logits, inside)
             return {'L_s': masked_mean(each.unsqueeze(-1), targets.labelled.transpose(0, 1))}

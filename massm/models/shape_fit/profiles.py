@@ -16,11 +16,53 @@ LINES = 5
 
 @dataclass(frozen=True)
 class Seen:
-    """What shapes are fitted to: ``images`` ``[B, C, X, Y, Z]`` in [0, 1], and their ``sizes``
-    ``[B, 3]`` in voxels before padding."""
+    """What shapes are fitted to: ``images`` ``[B, C, X, Y, Z]`` in [0, 1], their ``sizes``
+    ``[B, 3]`` in voxels before padding, and the ``first`` voxel ``[B, 3]`` that the scan shows; 0
+    without."""
 
     images: Tensor
     sizes: Tensor
+    first: Tensor | None = None
+
+    @classmethod
+    def of_scan(cls, images: Tensor, sizes: Tensor) -> 'Seen':
+        """A working grid may begin below its scan, with planes that hold one value alone: instead
+        of them the scan's first plane is repeated, as beyond every other end of an image."""
+        first = first_planes(images)
+        if first.any():
+            images = repeated_before(images, first)
+        return cls(images, sizes, first)
+
+    def shows(self, points_vox: Tensor) -> Tensor:
+        """``[B, ...]`` bool: which of ``points_vox`` ``[B, ..., 3]`` lie in their scan."""
+        one_each = (len(self.sizes), *[1] * (points_vox.dim() - 2), 3)
+        shown = (points_vox >= -0.5) & (points_vox <= self.sizes.view(one_each) - 0.5)
+        if self.first is not None:
+            shown &= points_vox >= self.first.view(one_each) - 0.5
+        return shown.all(-1)
+
+
+def first_planes(images: Tensor) -> Tensor:
+    """``[B, 3]``: along each axis, how many planes at the low end hold one value alone; 0 where all
+    do."""
+    counts = []
+    for axis in (2, 3, 4):
+        planes = images.movedim(axis, 2).flatten(3)
+        empty = (planes.amax(-1) == planes.amin(-1)).all(1)
+        count = empty.long().cumprod(1).sum(1)
+        counts.append(torch.where(empty.all(1), torch.zeros_like(count), count))
+    return torch.stack(counts, 1)
+
+
+def repeated_before(images: Tensor, first: Tensor) -> Tensor:
+    """``images`` whose planes ``first`` ``[B, 3]`` stand for those before them, too."""
+    for axis, begin in zip((2, 3, 4), first.T, strict=True):
+        planes = torch.arange(images.shape[axis], device=images.device)
+        source = torch.maximum(planes, begin.unsqueeze(1))
+        shape = [len(images), 1, 1, 1, 1]
+        shape[axis] = -1
+        images = images.gather(axis, source.view(shape).expand_as(images))
+    return images
 
 
 @dataclass(frozen=True)
@@ -41,9 +83,9 @@ def image_profiles(seen: Seen, around: Around, pattern: Tensor) -> Tensor:
 
 
 def visible(seen: Seen, around: Around) -> Tensor:
-    """``[K, N, M]`` bool: which particles lie in their volume."""
+    """``[K, N, M]`` bool: which particles lie in their scan."""
     where, _ = _by_image(around, len(seen.images))
-    return inside_volume(where, seen.sizes).transpose(0, 1).flatten(1, 2)
+    return seen.shows(where).transpose(0, 1).flatten(1, 2)
 
 
 def _by_image(around: Around, batch: int) -> tuple[Tensor, Tensor]:
@@ -68,10 +110,3 @@ def profile_pattern(reach: float, samples: int, beside: float) -> Tensor:
         [along.view(1, -1, 1).expand(LINES, -1, 1), across[:, None].expand(-1, samples, -1)], -1
     )
     return lines.flatten(0, 1)
-
-
-def inside_volume(points_vox: Tensor, sizes: Tensor) -> Tensor:
-    """``[B, ...]`` bool: which of ``points_vox`` ``[B, ..., 3]`` lie in their volume of ``sizes``
-    ``[B, 3]`` voxels."""
-    last = sizes.view(len(sizes), *[1] * (points_vox.dim() - 2), 3) - 0.5
-    return ((points_vox >= -0.5) & (points_vox <= last)).all(-1)
