@@ -9,6 +9,7 @@ from torch import Tensor
 
 from massm.engine.subject_ridge import SubjectRidge, SubjectRows, fit_ridge
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
+from massm.models.shape_fit.linear_offsets import NO_SAY
 from massm.models.shape_fit.posterior import FitState, Offsets, moved, posterior
 from massm.models.shape_fit.profiles import Seen
 from massm.models.shape_fit.regions import DrawnRegions
@@ -18,8 +19,6 @@ LARGEST_ROWS = 1.5e9
 # Of the ridge. The largest leave next to nothing of a filter that serves no subject it does not
 # know.
 STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4, 1e5)
-# Standard deviation of a filter that nobody taught, mm.
-NO_SAY = 1e3
 # Shares of the particles that may count as independent measurements.
 INDEPENDENCES = (0.01, 0.03, 0.1, 0.3, 0.6, 1.0)
 

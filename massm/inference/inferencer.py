@@ -237,7 +237,8 @@ class MASSMInferencer(BaseInferencer):
         )
 
     def _uncertainty(self, sample: ShapeSample, k: int) -> Uncertainty | None:
-        if 'pred_deviation_mm' not in sample:
+        """None also where no validation said what the deviations are worth."""
+        if 'pred_deviation_mm' not in sample or not self.model.local_head.is_calibrated(k):
             return None
         particles = sample.pred_deviation_mm[k].double().cpu().numpy()
         return Uncertainty(particles, float(self.model.local_head.usual_uncertainty[k]))

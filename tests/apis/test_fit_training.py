@@ -19,6 +19,7 @@ from massm.inference.inferencer import MASSMInferencer
 from massm.inference.model_directory import SIZES, export_model, read_model
 from massm.models.shape_fit.profiles import Seen
 from massm.registry import DATASETS, MODELS
+from massm.structures.shape_sample import ShapeSample
 from massm.visualization.packed import unpack
 from massm.visualization.report import write_report
 from massm.visualization.thinning import thin
@@ -119,6 +120,17 @@ def test_weights_of_before_scores_were_weighed_are_refused(config, work):
     assert checkpoint['state_dict'].pop('local_head.region_taught').all()
     with pytest.raises(CheckpointError, match='trained with another network'):
         check_weights(trained_model(config, work), checkpoint, 'old.pth')
+
+
+def test_no_uncertainty_is_told_that_no_validation_has_calibrated(config, work):
+    model = trained_model(config, work)
+    sample = ShapeSample()
+    sample.pred_deviation_mm = torch.ones(2, TINY_PARTICLES)
+    inferencer = MASSMInferencer.__new__(MASSMInferencer)
+    inferencer.model = model
+    assert inferencer._uncertainty(sample, 0).usual_mm > 0
+    model.local_head.deviation_factor[0] = 1.0
+    assert inferencer._uncertainty(sample, 0) is None
 
 
 def test_filters_know_all_of_an_anatomy_that_their_sample_cuts(config, work):

@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from massm.engine.shape_filter_training import NO_SAY, FilterFit, FitCase, Trials
+from massm.engine.shape_filter_training import FilterFit, FitCase, Trials
 from massm.errors import ConfigError
 from massm.io.templates import ShapeTemplate
 from massm.models.roi_heads.shape_fit_head import FitTargets, ShapeFitHead
+from massm.models.shape_fit.linear_offsets import NO_SAY
 from massm.models.shape_fit.posterior import (
     FitState,
     Offsets,
@@ -20,7 +21,7 @@ from massm.models.shape_fit.posterior import (
     rotation_from_vector,
     vector_from_rotation,
 )
-from massm.models.shape_fit.profiles import Seen, profile_pattern
+from massm.models.shape_fit.profiles import Seen, first_planes, profile_pattern
 from massm.models.shape_fit.shape_prior import ShapePrior, smooth_bends
 from massm.ops import sample_patterns, sample_volume
 from massm.shape.pdm import PointDistributionModel
@@ -150,6 +151,8 @@ def test_planes_of_one_value_below_a_scan_are_none_of_it():
         assert torch.equal(seen.images[0, ..., z], images[0, ..., 3])
     assert torch.equal(seen.images[1, :, 0], images[1, :, 2])
     assert torch.equal(seen.images[0, ..., 3:], images[0, ..., 3:])
+    images[0, ..., :4] = 0.0  # more than a working grid adds: the scan is empty there
+    assert first_planes(images)[0].tolist() == [0, 0, 0]
     points = torch.tensor([[2.0, 2, 2.4], [2, 2, 2.6], [1.4, 0, 7], [2, 5.6, 5]]).expand(3, -1, -1)
     assert seen.shows(points).tolist() == [
         [False, True, True, False],

@@ -5,10 +5,12 @@ sure that is, take the closed-form posterior of pose and modes. Wide and coarse 
 fine later (docs/decisions/shape-fit.md).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ from massm.errors import ConfigError
 from massm.io.templates import ShapeTemplate
 from massm.models.losses.focal_regression import masked_mean
 from massm.models.precision import full_precision
-from massm.models.shape_fit.linear_offsets import LinearOffsets
+from massm.models.shape_fit.linear_offsets import NO_SAY, LinearOffsets
 from massm.models.shape_fit.posterior import (
     FitState,
     Offsets,
@@ -193,6 +195,10 @@ class ShapeFitHead(BaseModule):
         self.deviation_factor[k] *= factor
         self.usual_uncertainty[k] = usual_mm
 
+    def is_calibrated(self, k: int) -> bool:
+        """Whether a validation has said what the standard deviations of anatomy ``k`` are worth."""
+        return bool(self.deviation_factor[k] != 1)
+
     @property
     def stage_of_rounds(self) -> list[int]:
         """Of every round of a fit, which stage it belongs to."""
@@ -320,10 +326,17 @@ class ShapeFitHead(BaseModule):
                 for passed in self.rounds(seen, state, self.rounds_before_regions):
                     state = passed.after
             drawn = self.draw(seen, state)
-            self.region_taught |= targets.labelled.any(0)
+            self._note_taught(targets)
             inside = self.region_grid.look_at_own(targets.masks.float(), drawn.pose)
             each = region_loss(drawn.logits, inside)
             return {'L_s': masked_mean(each.unsqueeze(-1), targets.labelled.transpose(0, 1))}
+
+    def _note_taught(self, targets: FitTargets) -> None:
+        """Masks that show their anatomy to any process."""
+        shown = targets.labelled & targets.masks.flatten(2).any(-1)
+        anywhere = shown.any(0).float()
+        all_reduce(anywhere, 'max')
+        self.region_taught |= anywhere.bool()
 
     def draw_starts(self, centers_mm: Tensor, seeds: Sequence[int], starts: int) -> FitState:
         """``starts`` a box around ``centers_mm`` ``[K, B, 3]``, of each image by its seed."""
@@ -352,9 +365,10 @@ def misfit_of(found: Posterior, offsets: Offsets, log_spread: Tensor, visible: T
     """``[K, N]``: what the moved shape leaves of the offsets of ``visible`` particles, in their
     standard deviations (``log_spread`` ``[K, M]``), root mean square; 1 where none is."""
     left = offsets.mean - (found.jacobian @ found.best.unsqueeze(-1)).squeeze(-1)
-    square = (left * torch.exp(-log_spread).unsqueeze(1)).square() * visible
-    mean = square.sum(-1) / visible.sum(-1).clamp(min=1)
-    return torch.where(visible.any(-1), mean, torch.ones_like(mean)).sqrt()
+    heard = visible & (log_spread < math.log(NO_SAY) - 0.1).unsqueeze(1)
+    square = (left * torch.exp(-log_spread).unsqueeze(1)).square() * heard
+    mean = square.sum(-1) / heard.sum(-1).clamp(min=1)
+    return torch.where(heard.any(-1), mean, torch.ones_like(mean)).sqrt()
 
 
 def _in_mm(stage: dict, unit: float) -> dict:

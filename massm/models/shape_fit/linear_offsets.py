@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from massm.models.shape_fit.posterior import Offsets
 
+# Standard deviation of a particle that nobody taught, mm: it has no say.
+NO_SAY = 1e3
 # Until filters are fitted: neighbours err alike.
 USUAL_INDEPENDENCE = 0.15
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from massm.ops import sample_patterns
+from massm.structures.grid import CELL
 
 # Tissues differ by a tenth of a window or two: around zero and this much larger, what they have in
 # common does not drown it (benchmarks/accuracy.md).
@@ -27,7 +28,7 @@ class Seen:
     @classmethod
     def of_scan(cls, images: Tensor, sizes: Tensor) -> 'Seen':
         """A working grid may begin below its scan, with planes that hold one value alone: instead
-        of them the scan's first plane is repeated, as beyond every other end of an image."""
+        of them the scan's first plane is repeated, as beyond the ends of an image."""
         first = first_planes(images)
         if first.any():
             images = repeated_before(images, first)
@@ -43,14 +44,14 @@ class Seen:
 
 
 def first_planes(images: Tensor) -> Tensor:
-    """``[B, 3]``: along each axis, how many planes at the low end hold one value alone; 0 where all
-    do."""
+    """``[B, 3]``: along each axis, how many planes at the low end hold one value alone. A working
+    grid adds less than a cell; where there are more, the scan itself is empty there: 0."""
     counts = []
     for axis in (2, 3, 4):
         planes = images.movedim(axis, 2).flatten(3)
         empty = (planes.amax(-1) == planes.amin(-1)).all(1)
         count = empty.long().cumprod(1).sum(1)
-        counts.append(torch.where(empty.all(1), torch.zeros_like(count), count))
+        counts.append(torch.where(count < CELL, count, torch.zeros_like(count)))
     return torch.stack(counts, 1)
 
 
