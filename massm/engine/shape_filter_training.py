@@ -9,7 +9,7 @@ from torch import Tensor
 
 from massm.engine.subject_ridge import SubjectRidge, SubjectRows, fit_ridge
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
-from massm.models.shape_fit.linear_offsets import NO_SAY
+from massm.models.shape_fit.linear_offsets import NO_SAY, LinearOffsets
 from massm.models.shape_fit.posterior import FitState, Offsets, moved, posterior
 from massm.models.shape_fit.profiles import Seen
 from massm.models.shape_fit.regions import DrawnRegions
@@ -80,7 +80,7 @@ class FilterFit:
             self._begin(r)
             by_anatomies = [self._fit(r, some) for some in self._anatomies_at_once(r)]
             self._move(r, [_joined(parts) for parts in zip(*by_anatomies, strict=True)])
-            left.append(_mean_spread(self.head.filters[r].log_spread.exp()))
+            left.append(_mean_spread(self.head.filters[r]))
             self.next_round = r + 1
         return torch.stack(left) if left else torch.empty(0, len(self.head.prior.mean))
 
@@ -169,10 +169,11 @@ def _in_half(drawn: DrawnRegions) -> DrawnRegions:
     return replace(drawn, logits=drawn.logits.half())
 
 
-def _mean_spread(spread: Tensor) -> Tensor:
-    """``[K]``: root mean square of ``[K, M]``, of those that have a say."""
-    heard = spread < 0.99 * NO_SAY
-    return ((spread.square() * heard).sum(-1) / heard.sum(-1).clamp(min=1)).sqrt()
+def _mean_spread(filters: LinearOffsets) -> Tensor:
+    """``[K]`` mm: root mean square over particles that have a say."""
+    heard = filters.has_say
+    squares = filters.log_spread.exp().square() * heard
+    return (squares.sum(-1) / heard.sum(-1).clamp(min=1)).sqrt()
 
 
 def _take(head: ShapeFitHead, r: int, k: int, found: SubjectRidge) -> None:

@@ -39,13 +39,14 @@ class SubjectRows:
     def add(self, subject: int, seen: Tensor, goals: Tensor, shown: Tensor) -> None:
         """N rows of a subject: ``[N, M, F]``, which are kept in half precision, the numbers to be
         told from them ``[N, M]``, and which regressions they count for, ``[N, M]`` bool."""
-        self._seen.append(seen.half())
-        self._goals.append(goals)
+        self._seen.append(seen.half() * shown.unsqueeze(-1))
+        self._goals.append(goals * shown)
         self._shown.append(shown)
         self._subjects += [subject] * len(goals)
 
     def stacked(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """``[n, M, F]``, ``[n, M]``, ``[n, M]``, and of every subject the indices of its rows."""
+        """``[n, M, F]`` and ``[n, M]``, both zero where a row does not count, ``[n, M]``, where it
+        does, and of every subject the indices of its rows."""
         subjects = torch.tensor(self._subjects, device=self._goals[0].device)
         own = [(subjects == s).nonzero().flatten() for s in sorted(set(self._subjects))]
         return torch.cat(self._seen), torch.cat(self._goals), torch.cat(self._shown), own
@@ -74,7 +75,7 @@ def fit_ridge(rows: SubjectRows, strengths: Sequence[float]) -> SubjectRidge:
     all_reduce(subjects)
     if not count.any():
         weight = goals.new_zeros(particles, inside + 1)
-        return SubjectRidge(weight, goals * shown, goals.new_full((particles,), torch.inf))
+        return SubjectRidge(weight, goals, goals.new_full((particles,), torch.inf))
     tried = torch.arange(0, particles, CHOOSING, device=goals.device)
     sums = _Sums.of(seen[:, tried], goals[:, tried], shown[:, tried])
     left = torch.stack([sums.solve(s, own)[1].square().sum() for s in strengths])
@@ -90,14 +91,14 @@ def fit_ridge(rows: SubjectRows, strengths: Sequence[float]) -> SubjectRidge:
     all_reduce(squares)
     spread = (squares / count).sqrt().clamp(min=LEAST_SPREAD)
     spread[count == 0] = torch.inf
-    return SubjectRidge(weight, goals * shown - residual, spread)
+    return SubjectRidge(weight, goals - residual, spread)
 
 
 @dataclass(frozen=True)
 class _Sums:
     """Normal equations of P regressions over all processes' rows: ``rows`` ``[P, n, F + 1]``,
-    ``goals`` ``[P, n, 1]`` of this process, zero where they do not count, ``gram`` and ``product``
-    of all."""
+    ``goals`` ``[P, n, 1]`` of this process, ``gram`` and ``product`` of all. Where a row does not
+    count, all of it is zero, its constant too."""
 
     rows: Tensor
     goals: Tensor
@@ -106,9 +107,8 @@ class _Sums:
 
     @classmethod
     def of(cls, seen: Tensor, goals: Tensor, shown: Tensor) -> '_Sums':
-        rows = torch.cat([seen.float(), torch.ones_like(goals).unsqueeze(-1)], -1)
-        rows = (rows * shown.unsqueeze(-1)).transpose(0, 1)
-        told = (goals * shown).T.unsqueeze(-1)
+        rows = torch.cat([seen.float(), shown.float().unsqueeze(-1)], -1).transpose(0, 1)
+        told = goals.T.unsqueeze(-1)
         gram, product = rows.transpose(1, 2) @ rows, rows.transpose(1, 2) @ told
         all_reduce(gram)
         all_reduce(product)

@@ -118,10 +118,11 @@ def export_model(
     model.load_state_dict(stored['state_dict'])
     if isinstance(model.local_head, ShapeFitHead) and not model.local_head.is_fitted:
         limits = f'{UNFINISHED} {limits}'.rstrip()
-    told = {'training_data': data, 'licence': licence, 'limits': limits}
     metadata = {
         **_metadata(model, config),
-        **told,
+        'training_data': data,
+        'licence': licence,
+        'limits': limits,
         'accuracy': measured_accuracy(Path(checkpoint).parent / 'test'),
     }
     with replacing(out / 'model.safetensors') as temporary:

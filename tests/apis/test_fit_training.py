@@ -94,9 +94,7 @@ def test_scores_count_as_far_as_the_volume_bears_the_shapes_out(config, work, we
     volume, sizes = torch.rand(1, 3, 32, 32, 32), torch.tensor([[32, 32, 20]])
     with torch.no_grad():
         found = model.predict_batch(volume, sizes).scores
-        boxes, scores = model.dense_head.decode(
-            model.dense_head(model.neck(model.backbone(volume))), sizes
-        )
+        _, boxes, scores = model.detect(volume, sizes)
         support = model.local_head.predict(Seen(volume, sizes), boxes[..., :3]).support
         assert torch.allclose(model.scores(volume, sizes), found)
     assert (support < 1).all()

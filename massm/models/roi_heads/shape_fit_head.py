@@ -5,7 +5,6 @@ sure that is, take the closed-form posterior of pose and modes. Wide and coarse 
 fine later (docs/decisions/shape-fit.md).
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +17,7 @@ from massm.errors import ConfigError
 from massm.io.templates import ShapeTemplate
 from massm.models.losses.focal_regression import masked_mean
 from massm.models.precision import full_precision
-from massm.models.shape_fit.linear_offsets import NO_SAY, LinearOffsets
+from massm.models.shape_fit.linear_offsets import LinearOffsets
 from massm.models.shape_fit.posterior import (
     FitState,
     Offsets,
@@ -242,7 +241,8 @@ class ShapeFitHead(BaseModule):
             offsets = filters(look.profile, look.visible)
             found = posterior(state, shapes, look.normals, offsets, self.modes(r))
             state = moved(state, shapes, found.best)
-            misfit = misfit_of(found, offsets, filters.log_spread, look.visible)
+            heard = look.visible & filters.has_say.unsqueeze(1)
+            misfit = misfit_of(found, offsets, filters.log_spread, heard)
             yield Round(look.normals, found, state, misfit, drawn)
 
     def look(
@@ -326,15 +326,16 @@ class ShapeFitHead(BaseModule):
                 for passed in self.rounds(seen, state, self.rounds_before_regions):
                     state = passed.after
             drawn = self.draw(seen, state)
-            self._note_taught(targets)
             inside = self.region_grid.look_at_own(targets.masks.float(), drawn.pose)
+            labelled = targets.labelled.transpose(0, 1)
+            self._note_taught(inside, labelled)
             each = region_loss(drawn.logits, inside)
-            return {'L_s': masked_mean(each.unsqueeze(-1), targets.labelled.transpose(0, 1))}
+            return {'L_s': masked_mean(each.unsqueeze(-1), labelled)}
 
-    def _note_taught(self, targets: FitTargets) -> None:
-        """Masks that show their anatomy to any process."""
-        shown = targets.labelled & targets.masks.flatten(2).any(-1)
-        anywhere = shown.any(0).float()
+    def _note_taught(self, inside: Tensor, labelled: Tensor) -> None:
+        """Of masks in their regions ``[K, B, G, G, G]``, those that show a process something."""
+        shown = labelled & inside.flatten(2).any(-1)
+        anywhere = shown.any(1).float()
         all_reduce(anywhere, 'max')
         self.region_taught |= anywhere.bool()
 
@@ -361,11 +362,10 @@ def check_stages(stages: Sequence[dict], region: dict | None) -> None:
         raise ConfigError('a stage reads regions, and there is no region; set local_head.region')
 
 
-def misfit_of(found: Posterior, offsets: Offsets, log_spread: Tensor, visible: Tensor) -> Tensor:
-    """``[K, N]``: what the moved shape leaves of the offsets of ``visible`` particles, in their
+def misfit_of(found: Posterior, offsets: Offsets, log_spread: Tensor, heard: Tensor) -> Tensor:
+    """``[K, N]``: what the moved shape leaves of the offsets of ``heard`` particles, in their
     standard deviations (``log_spread`` ``[K, M]``), root mean square; 1 where none is."""
     left = offsets.mean - (found.jacobian @ found.best.unsqueeze(-1)).squeeze(-1)
-    heard = visible & (log_spread < math.log(NO_SAY) - 0.1).unsqueeze(1)
     square = (left * torch.exp(-log_spread).unsqueeze(1)).square() * heard
     mean = square.sum(-1) / heard.sum(-1).clamp(min=1)
     return torch.where(heard.any(-1), mean, torch.ones_like(mean)).sqrt()

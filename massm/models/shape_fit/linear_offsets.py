@@ -14,6 +14,8 @@ from massm.models.shape_fit.posterior import Offsets
 
 # Standard deviation of a particle that nobody taught, mm: it has no say.
 NO_SAY = 1e3
+# Of its logarithm in a model directory of eight bits.
+ROUNDING = 0.1
 # Until filters are fitted: neighbours err alike.
 USUAL_INDEPENDENCE = 0.15
 
@@ -45,6 +47,11 @@ class LinearOffsets(nn.Module):
     def is_fitted(self) -> bool:
         """Whether filters were fitted or came with a checkpoint."""
         return bool(self.weight.any())
+
+    @property
+    def has_say(self) -> Tensor:
+        """``[K, M]`` bool: which particles somebody taught."""
+        return self.log_spread < math.log(NO_SAY) - ROUNDING
 
     def forget(self) -> None:
         """Back to what is said before anything was fitted."""

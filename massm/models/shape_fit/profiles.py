@@ -45,11 +45,13 @@ class Seen:
 
 def first_planes(images: Tensor) -> Tensor:
     """``[B, 3]``: along each axis, how many planes at the low end hold one value alone. A working
-    grid adds less than a cell; where there are more, the scan itself is empty there: 0."""
-    counts = []
-    for axis in (2, 3, 4):
-        planes = images.movedim(axis, 2).flatten(3)
-        empty = (planes.amax(-1) == planes.amin(-1)).all(1)
+    grid adds less than a cell; where there are more, the scan itself is empty there: 0. (For whole
+    files, :func:`massm.cohort.field_of_view.imaged_extent`.)"""
+    axes, counts = (2, 3, 4), []
+    for axis in axes:
+        planes = images.narrow(axis, 0, min(CELL, images.shape[axis]))
+        others = tuple(a for a in axes if a != axis)
+        empty = (planes.amax(others) == planes.amin(others)).all(1)
         count = empty.long().cumprod(1).sum(1)
         counts.append(torch.where(count < CELL, count, torch.zeros_like(count)))
     return torch.stack(counts, 1)
