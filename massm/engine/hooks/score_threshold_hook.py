@@ -1,18 +1,23 @@
 """The model learns from validation from which score an anatomy is there."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object
+from mmengine.dataset import Compose
+from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from massm.datasets.shape_dataset import ShapeDataset
+from massm.datasets.transforms import LoadParticles, LoadVolume, PackShapeInputs
 from massm.engine.distributed import unwrapped
 from massm.evaluation.scan_parts import scan_parts
 from massm.evaluation.score_threshold import best_threshold
 from massm.models.massm import MASSM
+from massm.models.shape_network import DEFAULT_THRESHOLD
 from massm.registry import HOOKS
 from massm.structures.shape_sample import ShapeSample
 
@@ -24,6 +29,10 @@ class ScoreThresholdHook(Hook):
 
     In few cohorts an anatomy is known to be missing; but any scan may end before it. So the
     network is also shown parts of every validation scan.
+
+    Without validation it is shown the training scans after the last epoch. What it was trained on
+    it finds by higher scores than what it does not know, so they can lower the threshold, not
+    raise it.
 
     Args:
         heights: of the planes that scans are cut at, shares of their height.
@@ -48,24 +57,62 @@ class ScoreThresholdHook(Hook):
         """Takes the scores of the whole scans, and of their parts."""
         model = unwrapped(runner.model)
         for volume, sample in zip(data_batch['inputs'], outputs, strict=True):
-            if 'scores' not in sample:
-                continue
-            never = sample.counted & ~sample.has_box
-            self._add(sample.scores, sample.has_box, never)
-            if isinstance(model, MASSM):
-                for part, whole, gone in scan_parts(volume, sample, self.heights):
-                    self._add(_scores(model, part), whole, gone)
+            if 'scores' in sample:
+                self._add_whole(sample.scores, sample)
+                if isinstance(model, MASSM):
+                    self._add_parts(model, volume, sample)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Chooses, from what all processes saw."""
-        shares = all_gather_object((self.present, self.absent))
-        present, absent = ([score for share in shares for score in share[i]] for i in (0, 1))
+        present, absent = self._gathered()
         if present:
             unwrapped(runner.model).score_threshold.fill_(best_threshold(present, absent))
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Without validation, after the last epoch and before its checkpoint is written."""
+        model = unwrapped(runner.model)
+        is_last = runner.epoch + 1 == runner.max_epochs
+        if runner.val_loop is not None or not is_last or not isinstance(model, MASSM):
+            return
+        self.present, self.absent = [], []
+        dataset, (rank, world_size) = unaugmented(runner.train_dataloader.dataset), get_dist_info()
+        model.eval()
+        for i in range(rank, len(dataset), world_size):
+            item = dataset[i]
+            volume, sample = item['inputs'], item['data_samples']
+            self._add_whole(_scores(model, volume), sample)
+            self._add_parts(model, volume, sample)
+        model.train()
+        present, absent = self._gathered()
+        threshold = min(DEFAULT_THRESHOLD, best_threshold(present, absent))
+        model.score_threshold.fill_(threshold)
+        runner.logger.info(
+            f'ScoreThresholdHook: no validation split; training scans say {threshold:.3f}'
+        )
+
+    def _gathered(self) -> list[list[float]]:
+        shares = all_gather_object((self.present, self.absent))
+        return [[score for share in shares for score in share[i]] for i in (0, 1)]
+
+    def _add_whole(self, scores: Tensor, sample: ShapeSample) -> None:
+        self._add(scores, sample.has_box, sample.counted & ~sample.has_box)
+
+    def _add_parts(self, model: MASSM, volume: Tensor, sample: ShapeSample) -> None:
+        for part, whole, gone in scan_parts(volume, sample, self.heights):
+            self._add(_scores(model, part), whole, gone)
 
     def _add(self, scores: Tensor, whole: Tensor, gone: Tensor) -> None:
         self.present += scores[whole].tolist()
         self.absent += scores[gone].tolist()
+
+
+def unaugmented(dataset: ShapeDataset) -> ShapeDataset:
+    """The same dataset's subjects as they are stored."""
+    plain = copy.copy(dataset)
+    steps = dataset.pipeline.transforms
+    loading = (LoadVolume, LoadParticles, PackShapeInputs)
+    plain.pipeline = Compose([step for step in steps if isinstance(step, loading)])
+    return plain
 
 
 @torch.no_grad()
