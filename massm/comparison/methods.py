@@ -41,7 +41,7 @@ LOCAL = ('local_rmse_mm', 's2s_mask_mm')
 METHODS = {
     method.name: method
     for method in (
-        Method('massm_paper', 'configs/massm_r18_paper.py', 'the paper’s network, ResNet-18'),
+        Method('massm_paper', 'configs/reproduce_r18.py', 'the paper’s heads, ResNet-18'),
         Method('massm_r101', 'configs/reproduce_totalseg.py', 'the paper’s network as it is'),
         Method('massm_fit', 'configs/massm_fit_headneck.py', 'shapes fitted to the image'),
         Method(

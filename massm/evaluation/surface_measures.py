@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from massm.io.meshes import read_mesh
 from massm.io.nifti import read_mask
 from massm.shape.metrics import dice, hausdorff95
-from massm.shape.reconstruction import largest_component, mesh_from_mask
+from massm.shape.reconstruction import largest_part, mesh_from_mask
 from massm.shape.surface import surface_distance, voxelise
 from massm.structures import Grid, Mesh
 
@@ -37,12 +37,13 @@ class SurfaceReference:
         }
 
     def measure_mask(self, drawn: np.ndarray) -> dict[str, float]:
-        """``dice_drawn_mask`` of a mask on ``grid``, and ``s2s_mask_mm_drawn_mask`` of the surface
-        of its largest part; without one there is no distance."""
-        measures = {'dice_drawn_mask': dice(drawn, self.mask)}
-        if drawn.any():
-            largest, _ = largest_component(drawn)
-            forward, backward = self._distances(mesh_from_mask(largest, self.grid))
+        """``dice_drawn_mask`` of what is ``drawn`` on ``grid``, shares of voxels or bool, and
+        ``s2s_mask_mm_drawn_mask`` of the surface of its largest part; without one there is no
+        distance."""
+        inside = drawn > 0.5
+        measures = {'dice_drawn_mask': dice(inside, self.mask)}
+        if inside.any():
+            forward, backward = self._distances(mesh_from_mask(largest_part(drawn), self.grid))
             measures['s2s_mask_mm_drawn_mask'] = float((forward.mean() + backward.mean()) / 2)
         return measures
 

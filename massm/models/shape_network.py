@@ -116,11 +116,12 @@ class ShapeNetwork(BaseModel):
     def drawn_masks(
         self, prediction: Prediction, i: int, shape: tuple[int, int, int]
     ) -> Tensor | None:
-        """``[K, X, Y, Z]`` bool, what the network draws on the ``i``-th volume of ``shape``."""
+        """``[K, X, Y, Z]`` half precision, which share of each voxel of the ``i``-th volume of
+        ``shape`` the network draws inside."""
         if prediction.mask_logits is None:
             return None
         x, y, z = shape
-        return prediction.mask_logits[i, :, :x, :y, :z] > 0
+        return prediction.mask_logits[i, :, :x, :y, :z].sigmoid().half()
 
     def _fill(self, sample: ShapeSample, prediction: Prediction, i: int) -> ShapeSample:
         sample.score_threshold = self.score_threshold

@@ -25,11 +25,19 @@ def touches_edge(mask: np.ndarray) -> bool:
     return any(mask.take([0, -1], axis).any() for axis in range(3))
 
 
+def largest_part(shares: np.ndarray) -> np.ndarray:
+    """``shares`` ``[X, Y, Z]`` with 0 in all that lies inside (above one half) but in the largest
+    part of it."""
+    inside = shares > 0.5
+    return np.where(inside & ~largest_component(inside)[0], 0, shares)
+
+
 def mesh_from_mask(mask: np.ndarray, grid: Grid) -> Mesh:
     """Marching cubes, Taubin smoothing (Taubin 1995) and an even number of vertices.
 
     Args:
-        mask: ``grid.shape`` bool, one component.
+        mask: ``grid.shape``, one component: bool, or the share of each voxel that is inside, whose
+            surface lies between voxels where it is one half.
 
     Returns:
         A closed surface in patient mm, normals outwards, 2500 to 5000 vertices.
@@ -37,12 +45,17 @@ def mesh_from_mask(mask: np.ndarray, grid: Grid) -> Mesh:
     Raises:
         ShapeError: the mask is empty.
     """
-    if not mask.any():
+    inside = mask > 0.5
+    if not inside.any():
         raise ShapeError('an empty mask has no surface')
-    box = find_objects(mask.astype(np.uint8))[0]
-    crop = np.pad(mask[box], 2).astype(np.float32)
+    # What lies around the outermost voxels says how far beyond them the surface is.
+    box = tuple(
+        slice(max(axis.start - 1, 0), axis.stop + 1)
+        for axis in find_objects(inside.astype(np.uint8))[0]
+    )
+    crop = np.pad(mask[box].astype(np.float32), 1)
     vertices, faces, _, _ = marching_cubes(crop, 0.5)
-    corner = np.array([axis.start - 2 for axis in box])
+    corner = np.array([axis.start - 1 for axis in box])
     mesh = Mesh(grid.to_patient(vertices.astype(np.float64) + corner), faces)
     if mesh.volume() < 0:
         mesh = Mesh(mesh.vertices, mesh.faces[:, ::-1])

@@ -30,5 +30,5 @@ class ShapeSample(BaseDataElement):
     Predictions: ``scores`` ``[K]``, ``pred_boxes`` ``[K, 6]`` (voxels), ``pred_local_vox``
     ``[K, M, 3]`` (voxels), ``pred_world_mm`` ``[K, M, 3]`` (mm); of heads that say how sure they
     are also ``pred_deviation_mm`` ``[K, M]``, the standard deviation along the surface's normal; of
-    networks that draw masks ``pred_masks`` ``[K, X, Y, Z]`` bool.
+    networks that draw masks ``pred_masks`` ``[K, X, Y, Z]``, the share of each voxel inside.
     """

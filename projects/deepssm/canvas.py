@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from massm.errors import ConfigError
 from massm.ops import sample_volume
 from massm.shape.alignment import rigid_fit_batched
 
@@ -63,6 +64,24 @@ def seen(images: Tensor, placement: Placement, points_mm: Tensor) -> Tensor:
     """``[B, C, X, Y, Z]``: the preprocessed volumes at the canvas' points; air (0) outside."""
     points = placement.to_voxel(points_mm.expand(len(images), *points_mm.shape))
     return sample_volume(images, points, padding_mode='zeros')
+
+
+def whole_canvas(sizes: np.ndarray, voxels: int, least: int) -> tuple[int, int, int]:
+    """The shape of the canvas that shows every volume of ``sizes`` ``[N, 3]`` (voxels) in the
+    finest cells of which it has at most so many ``voxels``; no finer than the volumes', and at
+    least ``least`` along each axis.
+
+    Raises:
+        ConfigError: there are less ``voxels`` than that.
+    """
+    if voxels < least**3:
+        raise ConfigError(f'canvas={voxels}: give a shape, or at least {least**3} voxels')
+    largest, cell = sizes.max(0), 1.0
+    while True:
+        x, y, z = np.maximum(np.ceil(largest / cell), least).astype(int).tolist()
+        if x * y * z <= voxels:
+            return x, y, z
+        cell *= 1.005
 
 
 def whole_cell_mm(sizes: np.ndarray, shape: tuple[int, int, int], spacing: float) -> float:

@@ -1,13 +1,16 @@
 """DeepSSM: an image of fixed size to the scores of a shape model, and these to particles."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from massm.cohort.manifest import load_manifest
 from massm.errors import ConfigError
+from massm.io.nifti import map_volume
 from massm.io.templates import ShapeTemplate
 from massm.models.massm import image_sizes
 from massm.models.shape_network import Prediction, ShapeNetwork
@@ -23,14 +26,17 @@ from projects.deepssm.canvas import (
     crop_cell_mm,
     seen,
     whole,
+    whole_canvas,
     whole_cell_mm,
 )
-from projects.deepssm.image_encoder import ImageEncoder
-from projects.deepssm.shape_decoders import ParticleAutoencoder, PCADecoder
+from projects.deepssm.image_encoder import ImageEncoder, smallest_size
+from projects.deepssm.shape_decoders import ParticleAutoencoder, PCADecoder, needed_modes
 
 VIEWS, FRAMES = ('whole', 'aligned'), ('local', 'world')
 DECODERS = {'pca': PCADecoder, 'tl': ParticleAutoencoder}
-STAGES = {'pca': ('scores', 'particles'), 'tl': ('autoencoder', 'latent', 'joint')}
+STAGES = {'pca': ('encoder', 'joint'), 'tl': ('autoencoder', 'latent', 'joint')}
+# Of local particles, scores for where the anatomy lies and how it is turned.
+POSE_SCORES = 6
 
 
 @MODELS.register_module()
@@ -38,7 +44,9 @@ class DeepSSM(ShapeNetwork):
     """A DeepSSM for each anatomy, side by side, that share nothing but the batch.
 
     Args:
-        canvas: voxels of the images the encoders take.
+        canvas: voxels along each axis of the images the encoders take; or how many in all, of
+            which a ``whole`` view takes the shape that suits the training scans of
+            ``template_root``.
         view: ``whole``, the scan about its middle; ``aligned``, the anatomy cropped and turned as
             its true pose says, in tests too: an upper bound.
         frame: of the particles that are learnt, ``local`` (of a ``whole`` view) or ``world``.
@@ -56,7 +64,7 @@ class DeepSSM(ShapeNetwork):
         anatomies: Sequence[str],
         num_particles: int,
         spacing: float,
-        canvas: tuple[int, int, int],
+        canvas: tuple[int, int, int] | int,
         view: str = 'whole',
         frame: str = 'world',
         latents: int = 48,
@@ -78,7 +86,7 @@ class DeepSSM(ShapeNetwork):
         if view == 'aligned' and frame == 'local':
             raise ConfigError("DeepSSM: an aligned view has no local frame; set frame='world'")
         self.view, self.frame, self.alpha, self.margin_mm = view, frame, alpha, margin_mm
-        self.canvas = (int(canvas[0]), int(canvas[1]), int(canvas[2]))
+        self.canvas = _shape_of(canvas, view, template_root)
         self.stage = STAGES[decoder][0]
         self.stages = STAGES[decoder]
         count, inside = len(self.anatomies), len(self.data_preprocessor.windows)
@@ -118,7 +126,9 @@ class DeepSSM(ShapeNetwork):
                     f'DeepSSM: {name} is whole in {len(shapes)} training patients and needs at '
                     'least 2; leave it out of anatomies'
                 )
-            kept.append(self.decoders[k].fit(PointDistributionModel.fit(shapes)))
+            modes = PointDistributionModel.fit(shapes).truncate(self._scores_of(k, shapes))
+            self.decoders[k].fit(modes)
+            kept.append(len(modes))
             if self.view == 'whole':
                 self.cell_mm[k] = whole_cell_mm(sizes, self.canvas, self.spacing)
             else:
@@ -127,6 +137,17 @@ class DeepSSM(ShapeNetwork):
                 self.middle_mm[k] = torch.as_tensor((flat.min(0) + flat.max(0)) / 2)
         self.is_prepared.fill_(True)
         return kept
+
+    def _scores_of(self, k: int, shapes: np.ndarray) -> int:
+        """How many scores ``shapes`` ``[N, M, 3]`` (mm, of :meth:`targets`) are given. Where local
+        ones lie is most of their variance, so what modes of shape they need is asked in shape
+        space."""
+        pose = 0
+        own = torch.as_tensor(shapes)
+        if self.frame == 'local':
+            pose, own = POSE_SCORES, rigidly_onto(own, self.templates.world_mm[k].to(own))
+        needed = needed_modes(PointDistributionModel.fit(own.numpy())) + pose
+        return min(needed, self.latents)
 
     def targets(self, local_vox: Tensor, world_mm: Tensor, sizes: Tensor) -> Tensor:
         """``[B, K, M, 3]`` mm: what the decoders give. World particles, or local ones from the
@@ -148,23 +169,19 @@ class DeepSSM(ShapeNetwork):
         has = torch.stack([sample.has_shape for sample in data_samples])
         truth = self.targets(local, world, image_sizes(inputs, data_samples))
         losses = []
-        for k in range(len(self.anatomies)):
+        for k, images in enumerate(self._images(inputs, data_samples)):
             rows = has[:, k].nonzero().flatten()
             if len(rows):
-                placement = self._placement(k, inputs, data_samples)
-                images = self._images(k, inputs, placement, rows)
-                losses.append(self._loss(k, images, truth[rows, k]))
+                losses.append(self._loss(k, images[rows], truth[rows, k]))
         nothing = sum(p.sum() for p in self.parameters()) * 0.0
         mean = torch.stack(losses).mean() if losses else nothing
         return {f'loss_{self.stage}': mean}
 
     def _loss(self, k: int, images: Tensor, truth: Tensor) -> Tensor:
         decoder = self.decoders[k]
-        if self.stage == 'scores':
-            kept = decoder.is_kept
-            return F.mse_loss(self.encoders[k](images)[:, kept], decoder.scores(truth)[:, kept])
-        if self.stage == 'particles':
-            return F.mse_loss(decoder(self.encoders[k](images)), truth)
+        if isinstance(decoder, PCADecoder):
+            found = decoder(self.encoders[k](images), frozen=self.stage == 'encoder')
+            return F.mse_loss(found, truth) / decoder.size**2
         code = decoder.scores(truth)
         rebuilt = F.mse_loss(decoder(code), truth) / decoder.size**2
         if self.stage == 'autoencoder':
@@ -179,19 +196,13 @@ class DeepSSM(ShapeNetwork):
         Raises:
             ConfigError: an aligned view of samples without a true pose.
         """
-        placements = [self._placement(k, inputs, data_samples) for k in range(len(self.anatomies))]
-        rows = torch.arange(len(inputs), device=inputs.device)
-        found = torch.stack(
-            [
-                self.decoders[k](self.encoders[k](self._images(k, inputs, placement, rows)))
-                for k, placement in enumerate(placements)
-            ],
-            1,
-        )
+        seen_by = enumerate(self._images(inputs, data_samples))
+        found = torch.stack([self.decoders[k](self.encoders[k](x)) for k, x in seen_by], 1)
         scores = torch.ones(found.shape[:2], device=inputs.device)
         if self.view == 'whole' and self.frame == 'world':
             return Prediction(None, scores, None, found)
-        local = torch.stack([p.to_voxel(found[:, k]) for k, p in enumerate(placements)], 1)
+        places = [self._placement(k, inputs, data_samples) for k in range(len(self.anatomies))]
+        local = torch.stack([p.to_voxel(found[:, k]) for k, p in enumerate(places)], 1)
         if self.frame == 'local':
             found = rigidly_onto(local * self.spacing, self.templates.world_mm)
         return Prediction(Boxes3D.from_points(local).tensor, scores, local, found)
@@ -209,8 +220,29 @@ class DeepSSM(ShapeNetwork):
         )
         return aligned(local, world, self.middle_mm[k], self.spacing)
 
-    def _images(self, k: int, inputs: Tensor, placement: Placement, rows: Tensor) -> Tensor:
-        """``[len(rows), C, X, Y, Z]`` canvases of ``rows`` of the batch."""
-        points = canvas_points(self.canvas, self.cell_mm[k], placement.middle)
-        own = Placement(placement.turn[rows], placement.origin[rows], placement.middle)
-        return seen(inputs[rows], own, points)
+    def _images(self, inputs: Tensor, data_samples: list[ShapeSample] | None) -> Iterator[Tensor]:
+        """``[B, C, X, Y, Z]``, each anatomy's canvas of the batch; all see the same of a whole
+        scan."""
+        images = None
+        for k in range(len(self.anatomies)):
+            if images is None or self.view == 'aligned':
+                placement = self._placement(k, inputs, data_samples)
+                points = canvas_points(self.canvas, self.cell_mm[k], placement.middle)
+                images = seen(inputs, placement, points)
+            yield images
+
+
+def _shape_of(
+    canvas: tuple[int, int, int] | int, view: str, root: str | None
+) -> tuple[int, int, int]:
+    if not isinstance(canvas, int):
+        return int(canvas[0]), int(canvas[1]), int(canvas[2])
+    if view != 'whole' or root is None:
+        raise ConfigError(
+            'DeepSSM: one number of voxels is for a whole view of the scans of template_root; give '
+            'canvas as three numbers'
+        )
+    manifest = load_manifest(Path(root))
+    files = [manifest.path(s.image) for s in manifest.of_split('train') if s.image]
+    sizes = np.array([map_volume(file).shape for file in files]).reshape(-1, 3)
+    return whole_canvas(sizes, canvas, smallest_size())

@@ -1,20 +1,22 @@
 """From scores to particles: DeepSSM's linear decoder, and the autoencoder of its TL variant."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from massm.shape.pdm import PointDistributionModel
 from projects.deepssm.image_encoder import initialise_full_layers
 
-# Of all variance, what the scores keep; at most as many as there are latents.
+# Of all variance, what the scores keep.
 KEPT_VARIANCE = 0.95
 
 
 class PCADecoder(nn.Module):
     """Particles as a linear function of whitened scores.
 
-    Starts as the principal components of the training shapes and their mean; a score beyond those
-    kept stays without effect until the layer itself is trained.
+    Starts as the principal components of the training shapes, times their standard deviations, and
+    their mean; a score beyond those stays without effect until the layer itself is trained. ``fit``
+    sets ``size``, the shapes' spread.
     """
 
     def __init__(self, latents: int, num_particles: int) -> None:
@@ -23,41 +25,24 @@ class PCADecoder(nn.Module):
         self.layer = nn.Linear(latents, 3 * num_particles)
         nn.init.zeros_(self.layer.weight)
         nn.init.zeros_(self.layer.bias)
-        for name, shape in (('modes', (latents, 3 * num_particles)), ('deviations', (latents,))):
-            self.register_buffer(name, torch.zeros(shape))
-        self.register_buffer('mean', torch.zeros(3 * num_particles))
+        self.register_buffer('size', torch.ones(()))
 
-    def fit(self, shapes: PointDistributionModel) -> int:
-        """Takes mean and modes of ``shapes``.
+    @torch.no_grad()
+    def fit(self, shapes: PointDistributionModel) -> None:
+        """Takes mean and modes of ``shapes``, at most as many as there are latents."""
+        modes = torch.as_tensor(shapes.modes.reshape(len(shapes), -1).copy()).float()
+        deviations = torch.as_tensor(shapes.variances.copy()).sqrt().float()
+        self.layer.weight.zero_()
+        self.layer.weight[:, : len(shapes)] = (modes * deviations[:, None]).T
+        self.layer.bias.copy_(torch.as_tensor(shapes.mean.ravel().copy()))
+        self.size.fill_(spread(shapes))
 
-        Returns:
-            How many modes are kept.
-        """
-        kept = kept_modes(shapes, self.latents)
-        own = shapes.truncate(kept)
-        for buffer in (self.modes, self.deviations):
-            buffer.zero_()
-        self.mean.copy_(torch.as_tensor(own.mean.ravel().copy()))
-        self.modes[:kept] = torch.as_tensor(own.modes.reshape(kept, -1).copy()).float()
-        self.deviations[:kept] = torch.as_tensor(own.variances.copy()).sqrt().float()
-        with torch.no_grad():
-            self.layer.weight.copy_((self.modes * self.deviations[:, None]).T)
-            self.layer.bias.copy_(self.mean)
-        return kept
-
-    @property
-    def is_kept(self) -> Tensor:
-        """``[L]`` bool: scores that say anything."""
-        return self.deviations > 0
-
-    def scores(self, particles: Tensor) -> Tensor:
-        """``[B, M, 3]`` mm to their whitened scores ``[B, L]``; 0 where no mode is kept."""
-        along = (particles.flatten(1) - self.mean) @ self.modes.T
-        return torch.where(self.is_kept, along / self.deviations.clamp(min=1e-6), 0.0)
-
-    def forward(self, scores: Tensor) -> Tensor:
-        """``[B, L]`` to ``[B, M, 3]``, mm."""
-        return self.layer(scores).unflatten(-1, (-1, 3))
+    def forward(self, scores: Tensor, frozen: bool = False) -> Tensor:
+        """``[B, L]`` to ``[B, M, 3]``, mm; ``frozen``, the layer learns nothing of it."""
+        weight, bias = self.layer.weight, self.layer.bias
+        if frozen:
+            weight, bias = weight.detach(), bias.detach()
+        return F.linear(scores, weight, bias).unflatten(-1, (-1, 3))
 
 
 class ParticleAutoencoder(nn.Module):
@@ -77,16 +62,10 @@ class ParticleAutoencoder(nn.Module):
         self.register_buffer('size', torch.ones(()))
         initialise_full_layers(self)
 
-    def fit(self, shapes: PointDistributionModel) -> int:
-        """Takes the mean of ``shapes`` and the root of their variance as unit.
-
-        Returns:
-            How many latents there are.
-        """
+    def fit(self, shapes: PointDistributionModel) -> None:
+        """Takes the mean of ``shapes``, and their spread as unit."""
         self.mean.copy_(torch.as_tensor(shapes.mean.ravel().copy()))
-        spread = float(shapes.variances.sum() / shapes.mean.size) ** 0.5
-        self.size.fill_(max(spread, 1e-3))
-        return self.decoder[0].in_features
+        self.size.fill_(spread(shapes))
 
     def scores(self, particles: Tensor) -> Tensor:
         """``[B, M, 3]`` mm to codes ``[B, L]``."""
@@ -97,11 +76,15 @@ class ParticleAutoencoder(nn.Module):
         return (self.decoder(codes) * self.size + self.mean).unflatten(-1, (-1, 3))
 
 
-def kept_modes(shapes: PointDistributionModel, most: int) -> int:
-    """How many modes hold :data:`KEPT_VARIANCE`, at most ``most``."""
+def spread(shapes: PointDistributionModel) -> float:
+    """Root mean square of what modes move a coordinate by, mm."""
+    return max(float(shapes.variances.sum() / shapes.mean.size) ** 0.5, 1e-3)
+
+
+def needed_modes(shapes: PointDistributionModel) -> int:
+    """How many modes hold :data:`KEPT_VARIANCE`."""
     shares = shapes.variances.cumsum() / max(float(shapes.variances.sum()), 1e-12)
-    needed = int((shares < KEPT_VARIANCE).sum()) + 1
-    return min(needed, most, len(shapes))
+    return int((shares < KEPT_VARIANCE).sum()) + 1
 
 
 def _layers(inside: int, first: int, second: int, out: int) -> nn.Sequential:

@@ -19,9 +19,10 @@ from massm.models.shape_network import Prediction, ShapeNetwork
 from massm.registry import MODELS
 from massm.shape.alignment import rigidly_onto
 from massm.shape.correspondence_model import CorrespondenceModel
+from massm.shape.reconstruction import largest_part
 from massm.structures import Grid
 from massm.structures.shape_sample import ShapeSample
-from projects.unet.surfaces import largest_parts, mask_box, mask_particles, mean_shape_at
+from projects.unet.surfaces import mask_box, mask_particles, mean_shape_at
 
 # Almost all voxels belong to no anatomy: logits start there.
 FIRST_LOGIT = -6.0
@@ -93,7 +94,7 @@ class UNetShapes(ShapeNetwork):
         """mmengine's three modes; of masks that are predicted, the largest parts."""
         found = super().forward(inputs, data_samples, mode)
         for sample in found if mode == 'predict' else ():
-            masks = largest_parts(sample.pred_masks.cpu().numpy())
+            masks = np.stack([largest_part(mask) for mask in sample.pred_masks.cpu().numpy()])
             sample.pred_masks = torch.as_tensor(masks)
             sample.pred_boxes = torch.as_tensor(
                 np.stack([mask_box(mask) for mask in masks]), dtype=torch.float32

@@ -13,10 +13,17 @@ from massm.ops import sample_volume
 from massm.registry import DATASETS, MODELS
 from massm.shape.pdm import PointDistributionModel
 from massm.structures import RigidTransform
-from projects.deepssm.canvas import aligned, canvas_points, seen, whole, whole_cell_mm
+from projects.deepssm.canvas import (
+    aligned,
+    canvas_points,
+    seen,
+    whole,
+    whole_canvas,
+    whole_cell_mm,
+)
 from projects.deepssm.hooks import DeepSSMPreparationHook, DeepSSMStageHook, plain_samples
 from projects.deepssm.image_encoder import ImageEncoder, encoded_size, smallest_size
-from projects.deepssm.shape_decoders import ParticleAutoencoder, PCADecoder
+from projects.deepssm.shape_decoders import ParticleAutoencoder, PCADecoder, needed_modes
 from tests.conftest import ROOT, TINY_PARTICLES, TINY_SPACING
 
 NAMES = ['heart_ventricle_left', 'spleen']
@@ -40,22 +47,24 @@ def test_the_encoder_takes_the_size_it_was_made_for_and_says_what_is_too_small()
 
 def test_the_decoder_begins_as_the_principal_components(shapes):
     model, known = shapes
+    own = model.truncate(needed_modes(model))
+    assert 1 <= len(own) <= 3
     decoder = PCADecoder(6, 10)
-    kept = decoder.fit(model)
-    assert 1 <= kept <= 3 and decoder.is_kept.sum() == kept
+    decoder.fit(own)
     nothing = torch.zeros(1, 6)
     assert np.allclose(decoder(nothing)[0].detach(), model.mean, atol=1e-4)
-    scores = decoder.scores(torch.as_tensor(known, dtype=torch.float32))
-    own = model.truncate(kept)
-    assert np.allclose(scores[:, :kept], own.coefficients(known), atol=1e-3)
-    assert not scores[:, kept:].any()
+    scores = torch.randn(12, 6)  # those beyond the modes are without effect
+    scores[:, : len(own)] = torch.as_tensor(own.coefficients(known))
     assert np.allclose(decoder(scores).detach(), own.project(known), atol=1e-2)
+    assert decoder.size == pytest.approx((known - known.mean(0)).std(ddof=0), rel=0.2)
+    decoder(scores.requires_grad_(), frozen=True).sum().backward()
+    assert decoder.layer.weight.grad is None and scores.grad.any()
 
 
 def test_the_autoencoder_counts_from_the_mean_in_units_of_the_spread(shapes):
     model, known = shapes
     auto = ParticleAutoencoder(5, 10, hidden=(16, 8))
-    assert auto.fit(model) == 5
+    auto.fit(model)
     assert auto.size == pytest.approx((known - known.mean(0)).std(ddof=0), rel=0.1)
     moved = auto(auto.scores(torch.as_tensor(known, dtype=torch.float32)))
     assert moved.shape == (12, 10, 3)
@@ -71,6 +80,28 @@ def test_a_whole_canvas_shows_the_scan_about_its_middle_and_inverts():
     assert torch.allclose(place.to_voxel(place.to_canvas(points)), points, atol=1e-4)
     sizes = np.array([[10, 40, 20], [30, 20, 10]])
     assert whole_cell_mm(sizes, (60, 60, 60), 3.0) == pytest.approx(2.0)
+
+
+def test_a_canvas_of_so_many_voxels_suits_the_scans():
+    sizes = np.array([[150, 80, 20], [100, 82, 96]])
+    x, y, z = shape = whole_canvas(sizes, 350_000, 60)
+    assert 0.97 * 350_000 < x * y * z <= 350_000 and min(shape) == 60
+    assert whole_cell_mm(sizes, shape, 4.0) == pytest.approx(150 / x * 4)
+    assert whole_canvas(sizes, 10**7, 60) == (150, 82, 96)  # no finer than the scans
+    with pytest.raises(ConfigError, match='at least 216000 voxels'):
+        whole_canvas(sizes, 100_000, 60)
+
+
+def test_local_particles_have_as_many_scores_of_shape_as_world_ones_and_six_of_pose(build):
+    kept = {}
+    for name in ('deepssm_l', 'deepssm_full_w'):
+        _, model, dataset = build(name)
+        samples = list(plain_samples(dataset))
+        shapes = torch.stack([s.local_vox[0] * TINY_SPACING for s in samples if s.has_shape[0]])
+        world = torch.stack([s.world_mm[0] for s in samples if s.has_shape[0]])
+        own = shapes if name == 'deepssm_l' else world
+        kept[name] = model._scores_of(0, own.double().numpy())
+    assert kept['deepssm_l'] == kept['deepssm_full_w'] + 6
 
 
 def test_an_aligned_canvas_shows_a_turned_patient_as_the_unturned_one(rng):
@@ -108,9 +139,9 @@ def build(tiny_dataset):
             'anatomies': NAMES,
             'spacing': TINY_SPACING,
             'num_particles': TINY_PARTICLES,
-            'model.canvas': [60, 60, 60],
         }
         config = load_config(ROOT / f'projects/deepssm/configs/{name}.py', options)
+        config.model.canvas = (60, 60, 60) if name.endswith('_w') else 60**3
         if 'dataset' not in made:
             made['dataset'] = DATASETS.build(config.train_dataloader.dataset)
         torch.manual_seed(0)
@@ -152,7 +183,7 @@ def test_every_variant_learns_in_every_stage_and_predicts_what_it_should(build, 
         model.zero_grad()
         loss.backward()
         taught = any(p.grad is not None for p in model.decoders.parameters())
-        assert taught == (stage not in ('scores', 'latent'))
+        assert taught == (stage not in ('encoder', 'latent'))
     model.eval()
     with torch.no_grad():
         found = model(**data, mode='predict')

@@ -13,8 +13,9 @@ from massm.io.nifti import read_mask
 from massm.io.particles import read_particles
 from massm.registry import DATASETS, MODELS
 from massm.shape.metrics import mean_point_error
+from massm.shape.reconstruction import largest_part
 from massm.structures import Grid
-from projects.unet.surfaces import largest_parts, mask_box, mask_particles, mean_shape_at
+from projects.unet.surfaces import mask_box, mask_particles, mean_shape_at
 from projects.unet.unet_shapes import build_unet
 from tests.conftest import ROOT, TINY_PARTICLES, TINY_SPACING
 
@@ -61,13 +62,14 @@ def test_what_has_no_shape_says_so_and_the_mean_shape_lies_where_it_is(subject):
 
 
 def test_boxes_are_the_extent_of_the_voxels_and_of_parts_the_largest_is_kept():
-    mask = np.zeros((2, 9, 9, 9), dtype=bool)
-    mask[0, 2:5, 1:3, 4] = True
-    mask[0, 8, 8, 8] = True
-    kept = largest_parts(mask)
-    assert kept[0].sum() == 6 and not kept[1].any()
-    assert np.allclose(mask_box(kept[0]), [3, 1.5, 4, 1.5, 1, 0.5])
-    assert not mask_box(kept[1]).any()
+    shares = np.zeros((9, 9, 9), dtype=np.float16)
+    shares[2:5, 1:3, 4] = 0.9
+    shares[5, 1:3, 4] = 0.4
+    shares[8, 8, 8] = 1.0
+    kept = largest_part(shares)
+    assert (kept > 0.5).sum() == 6 and (kept > 0).sum() == 8
+    assert np.allclose(mask_box(kept), [3, 1.5, 4, 1.5, 1, 0.5])
+    assert not mask_box(largest_part(np.zeros((9, 9, 9)))).any()
 
 
 @pytest.fixture(scope='module')

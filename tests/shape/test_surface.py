@@ -44,6 +44,20 @@ def test_mask_of_a_mesh_has_its_volume_on_any_grid(sphere, flip):
     assert surface_distance(mesh.vertices, sphere).mean() < 0.3
 
 
+def test_shares_of_voxels_say_where_between_them_the_surface_is(sphere):
+    """As the part of each coarse voxel that lies in a ball; at the volume's edge, too."""
+    grid = Grid((12, 12, 12), np.diag([4.0, 4.0, 4.0, 1.0]))
+    center = np.array([23.0, 22.0, 19.0])
+    places = grid.to_patient(np.argwhere(np.ones(grid.shape)).astype(float)).reshape(12, 12, 12, 3)
+    shares = np.clip((20 - np.linalg.norm(places - center, axis=-1)) / 4 + 0.5, 0, 1)
+    ball = sphere.with_vertices(sphere.vertices + center)
+    errors = [
+        surface_distance(mesh_from_mask(mask, grid).vertices, ball).mean()
+        for mask in (shares.astype(np.float16), shares > 0.5)
+    ]
+    assert errors[0] < 0.25 and errors[1] > 1.5 * errors[0], errors
+
+
 def test_a_mesh_outside_the_grid_gives_an_empty_mask(sphere):
     assert not voxelise(sphere, Grid((5, 5, 5), np.diag([1.0, 1, 1, 1]) + 0)).sum() > 125
     far = sphere.with_vertices(sphere.vertices + 500)

@@ -131,8 +131,9 @@ class RegionGrid(nn.Module):
         return 2 * shared / both.clamp(min=1)
 
     def masks(self, drawn: DrawnRegions, i: int, shape: tuple[int, int, int]) -> Tensor:
-        """``[K, X, Y, Z]`` bool on the voxels of the ``i``-th volume of ``shape``."""
-        masks = torch.zeros(len(self.cell), *shape, dtype=torch.bool, device=self.cell.device)
+        """``[K, X, Y, Z]`` half precision, the share of each voxel of the ``i``-th volume of
+        ``shape`` that is drawn inside; 0 beyond the regions."""
+        masks = torch.zeros(len(self.cell), *shape, dtype=torch.half, device=self.cell.device)
         corners = self.corner + self.cell * self.cells * _CORNERS.to(self.cell).unsqueeze(1)
         turned = torch.einsum('kij,ckj->cki', drawn.pose.rotation[:, i], corners)
         reached = (turned + drawn.pose.translation[:, i]) / self.spacing
@@ -154,7 +155,7 @@ class RegionGrid(nn.Module):
         cells = (own - self.corner[k]) / self.cell[k] - 0.5
         inside = ((cells >= -0.5) & (cells <= self.cells - 0.5)).all(-1)
         found = sample_volume(drawn.logits[k, i][None, None], cells[None])
-        return (found[0, 0] > 0) & inside
+        return found[0, 0].sigmoid().half() * inside
 
 
 _CORNERS = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)

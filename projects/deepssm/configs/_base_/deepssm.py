@@ -25,10 +25,12 @@ optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3, f
 param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True),
 ]
-# Scores first; then the decoder learns too, by the particles' error.
+# The encoder first; then the decoder learns too.
 custom_hooks = [
     dict(type='DeepSSMPreparationHook'),
     dict(type='DeepSSMStageHook', begins=[0, 40]),
 ]
+# Steps take seconds.
+default_hooks = dict(logger=dict(interval=1))
 val_evaluator = [dict(type='ShapeMetric')]
 test_evaluator = [dict(type='ShapeMetric', surfaces=True)]
