@@ -36,7 +36,7 @@ from massm.shape.reconstruction import largest_component, mesh_from_mask, touche
 from massm.structures import AnatomyStatus, Grid
 from massm.structures.modality import DEFAULT_MODALITY
 
-CODE_VERSION = 6
+CODE_VERSION = 7
 
 
 @dataclass(frozen=True)
