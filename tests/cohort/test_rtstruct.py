@@ -12,8 +12,8 @@ from massm.cli import run_command
 from massm.cohort.manifest import load_manifest
 from massm.cohort.sources.find import find_source
 from massm.cohort.sources.request import Request
-from massm.io.nifti import read_mask
 from massm.io.dicom import series_modality
+from massm.io.nifti import read_mask
 from massm.io.rtstruct import STRUCTURE_SET, XOR, read_structures, structure_mask
 from massm.structures import Grid
 from tests.mr_cohort import AFFINE, VALUES, save, subject
