@@ -22,6 +22,7 @@ from massm.errors import ConfigError, ShapeError
 from massm.shape.population_settings import PopulationSettings
 
 if TYPE_CHECKING:
+    from massm.cohort.manifest import Manifest
     from massm.cohort.shape_folder import RegisteredShape
     from massm.cohort.surface_cohort import ShapeSource
     from massm.shape.correspondence_model import CorrespondenceModel
@@ -164,35 +165,14 @@ def _check_fixed(args: argparse.Namespace, fixed: 'CorrespondenceModel') -> None
 def _build_dataset(
     args: argparse.Namespace, tasks: 'TaskRunner', table: Table, notes: list[str]
 ) -> None:
-    from massm.cohort.correspondences import (
-        enter_shapes,
-        is_imported,
-        shape_sources,
-        shapes_folder,
-    )
+    from massm.cohort.correspondences import enter_shapes, shape_sources, shapes_folder
     from massm.cohort.manifest import load_manifest
     from massm.cohort.mirror_images import write_mirror_images
     from massm.cohort.shape_folder import register_shapes
     from massm.cohort.surface_cohort import landmark_use
 
     manifest = load_manifest(args.dataset)
-    anatomies = manifest.with_shapes(args.anatomies)
-    if args.anatomies is None:
-        imported = [name for name in anatomies if is_imported(manifest, name)]
-        anatomies = [name for name in anatomies if name not in imported]
-        notes += [
-            f'kept: {name}: its particles were imported; name it with --anatomies to build it anew'
-            for name in imported
-        ]
-    if (
-        args.landmarks
-        and anatomies
-        and not any((args.landmarks / name).is_dir() for name in anatomies)
-    ):
-        raise ShapeError(
-            f'{args.landmarks}: has no folder of any anatomy; expected '
-            f'{anatomies[0]}/ID.particles and so on'
-        )
+    anatomies = _anatomies(args, manifest, notes)
     results = {}
     for name in anatomies:
         try:
@@ -209,6 +189,27 @@ def _build_dataset(
     manifest = enter_shapes(manifest, results)
     manifest.save()
     write_mirror_images(manifest, tasks)
+
+
+def _anatomies(args: argparse.Namespace, manifest: 'Manifest', notes: list[str]) -> list[str]:
+    """Those to build: the ones asked for, or all but those whose particles were imported."""
+    from massm.cohort.correspondences import is_imported
+
+    anatomies = manifest.with_shapes(args.anatomies)
+    if args.anatomies is None:
+        imported = [name for name in anatomies if is_imported(manifest, name)]
+        anatomies = [name for name in anatomies if name not in imported]
+        notes += [
+            f'kept: {name}: its particles were imported; name it with --anatomies to build it anew'
+            for name in imported
+        ]
+    landmarks = args.landmarks
+    if landmarks and anatomies and not any((landmarks / name).is_dir() for name in anatomies):
+        raise ShapeError(
+            f'{landmarks}: has no folder of any anatomy; expected {anatomies[0]}/ID.particles and '
+            'so on'
+        )
+    return anatomies
 
 
 def _build_folder(
