@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
-from massm.cohort.shape_folder import RegisteredShape
+from massm.cohort.shape_folder import RegisteredShape, is_built
 from massm.cohort.surface_cohort import ShapeSource, landmark_file
 from massm.errors import DatasetError, ShapeError
 
@@ -17,6 +17,11 @@ from massm.errors import DatasetError, ShapeError
 def shapes_folder(manifest: Manifest, anatomy: str) -> Path:
     """Where the shapes of ``anatomy`` lie."""
     return manifest.root / 'shapes' / anatomy
+
+
+def is_imported(manifest: Manifest, anatomy: str) -> bool:
+    """Whether the particles of ``anatomy`` came from elsewhere and were not built here."""
+    return anatomy in manifest.templates and not is_built(shapes_folder(manifest, anatomy))
 
 
 def shape_sources(
@@ -51,10 +56,18 @@ def check_built(root: Path, anatomies: Sequence[str]) -> None:
     """Whether the dataset at ``root`` has correspondences of ``anatomies``.
 
     Raises:
-        DatasetError: there is no dataset, or an anatomy's were not built since it was prepared.
+        DatasetError: there is no dataset, or an anatomy's were not built since it was prepared,
+            or cannot be.
     """
     manifest = load_manifest(root)
     missing = [name for name in anatomies if name not in manifest.templates]
+    known = [name for name in missing if name in manifest.anatomies]
+    nowhere = [name for name in known if not whole_subjects(manifest, name, 'train')]
+    if nowhere:
+        raise DatasetError(
+            f'{manifest.root / "dataset.json"}: no training subject has a whole '
+            f'{", ".join(nowhere)}; leave it out of the anatomies or add subjects'
+        )
     if missing:
         raise DatasetError(
             f'{manifest.root / "dataset.json"}: has no correspondences of {", ".join(missing)}; '
@@ -92,7 +105,7 @@ def enter_shapes(manifest: Manifest, results: dict[str, list[RegisteredShape]]) 
 def _with_particles(
     entry: AnatomyEntry, anatomy: str, result: RegisteredShape | None
 ) -> AnatomyEntry:
-    if result is None or result.patient_to_world is None:
+    if result is None or result.patient_to_world is None or not entry.status.is_whole:
         return replace(entry, local=None, world=None, patient_to_world=None)
     local, world = (
         f'shapes/{anatomy}/{frame}/{result.source.id}.particles' for frame in ('local', 'world')

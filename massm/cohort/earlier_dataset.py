@@ -4,8 +4,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from massm.cohort.correspondences import is_imported
 from massm.cohort.manifest import FORMAT, AnatomyEntry, Manifest, SubjectEntry, load_manifest
 from massm.errors import DatasetError
+from massm.io.records import write_record
 
 
 def load_earlier(out: Path, ids: list[str]) -> Manifest | None:
@@ -22,7 +24,7 @@ def load_earlier(out: Path, ids: list[str]) -> Manifest | None:
         earlier = load_manifest(out)
     except DatasetError:
         return None
-    prepared = [s.id for s in earlier.subjects if _record(out, s.id).is_file()]
+    prepared = [s.id for s in earlier.subjects if record_file(out, s.id).is_file()]
     if prepared and not set(prepared) & set(ids):
         raise DatasetError(
             f'{out}: holds a dataset of other subjects ({prepared[0]}, ...); choose another folder '
@@ -68,6 +70,36 @@ def with_correspondences(manifest: Manifest, earlier: Manifest | None) -> Manife
     return manifest
 
 
+def with_imported(manifest: Manifest, earlier: Manifest | None, ids: list[str]) -> Manifest:
+    """The manifest with the shapes that were imported into the earlier dataset, where the source
+    says nothing of them; without their particles yet.
+
+    Args:
+        ids: the subjects of the source. Others that were prepared once are gone.
+    """
+    subjects = {s.id: s for s in manifest.subjects}
+    anatomies = list(manifest.anatomies)
+    for old in earlier.subjects if earlier is not None else ():
+        if old.id not in ids and record_file(manifest.root, old.id).is_file():
+            continue
+        own = subjects.get(old.id) or replace(old, image=None, anatomies={})
+        added = {
+            name: replace(entry, local=None, world=None, patient_to_world=None)
+            for name, entry in old.anatomies.items()
+            if entry.is_shape_alone and _says_nothing(own, name)
+        }
+        if added:
+            subjects[old.id] = replace(own, anatomies={**own.anatomies, **added})
+            anatomies += [name for name in added if name not in anatomies]
+    entries = sorted(subjects.values(), key=lambda s: s.id)
+    return replace(manifest.with_subjects(entries), anatomies=tuple(anatomies))
+
+
+def _says_nothing(subject: SubjectEntry, anatomy: str) -> bool:
+    entry = subject.anatomies.get(anatomy)
+    return entry is None or not entry.status.is_labelled
+
+
 def changes(manifest: Manifest, earlier: Manifest | None) -> list[str]:
     """What a person must know of the difference."""
     if earlier is None:
@@ -95,34 +127,43 @@ def changes(manifest: Manifest, earlier: Manifest | None) -> list[str]:
     ]
     if stale:
         remarks.append(f'correspondences must be built again: {", ".join(stale)}; run massm pdm')
+    imported = [a for a in stale if is_imported(earlier, a)]
+    if imported:
+        remarks.append(
+            f'their particles were imported: {", ".join(imported)}; or import them again'
+        )
     return remarks
 
 
-def remove_gone(out: Path, earlier: Manifest | None, ids: list[str]) -> list[str]:
-    """Removes what was prepared of subjects that are not in the source any more; their names."""
-    gone = [
-        s
-        for s in (earlier.subjects if earlier is not None else ())
-        if s.id not in ids and _record(out, s.id).is_file()
-    ]
-    for subject in gone:
-        for file in _files(earlier, subject):
-            file.unlink(missing_ok=True)
-    return [subject.id for subject in gone]
-
-
-def _files(manifest: Manifest, subject: SubjectEntry) -> list[Path]:
-    named = [subject.image] if subject.image else []
-    for anatomy, entry in subject.anatomies.items():
-        named += [f for f in (entry.mask, entry.mesh, entry.local, entry.world) if f]
-        shapes = f'shapes/{anatomy}'
-        named += [f'{shapes}/local/.{subject.id}.json', f'{shapes}/.mended/{subject.id}.npz']
-        named += [f'{shapes}/{frame}/{subject.id}.particles' for frame in ('local', 'world')]
-    return [*(manifest.path(name) for name in named), _record(manifest.root, subject.id)]
-
-
-def _record(out: Path, subject: str) -> Path:
+def record_file(out: Path, subject: str) -> Path:
+    """What says that a subject was prepared, and of what (:mod:`massm.io.records`)."""
     return out / '.prepare' / f'{subject}.json'
+
+
+def mark_unfinished(out: Path, subject: str) -> None:
+    """Has a subject prepared again, and what there is of it removed when its source is gone."""
+    write_record(record_file(out, subject), 'unfinished', {})
+
+
+def remove_gone(out: Path, earlier: Manifest | None, ids: list[str]) -> list[str]:
+    """Removes what was prepared, or begun to be, of subjects that are not in the source any more;
+    their names."""
+    records = (out / '.prepare').glob('[!.]*.json') if earlier is not None else ()
+    gone = sorted({record.stem for record in records} - set(ids))
+    for subject in gone:
+        for file in _files(out, subject):
+            file.unlink(missing_ok=True)
+    return gone
+
+
+def _files(out: Path, subject: str) -> list[Path]:
+    volumes = [out / 'images', *(out / 'masks').glob('*')]
+    files = [folder / f'{subject}{end}' for folder in volumes for end in ('.nii', '.nii.gz')]
+    for shapes in (out / 'shapes').glob('*'):
+        files += [shapes / f'meshes/{subject}.ply', shapes / f'.mended/{subject}.npz']
+        files += [shapes / f'{frame}/{subject}.particles' for frame in ('local', 'world')]
+        files.append(shapes / f'local/.{subject}.json')
+    return [*files, record_file(out, subject)]
 
 
 def _holds(manifest: Manifest, earlier: Manifest, anatomy: str) -> bool:

@@ -36,6 +36,11 @@ class AnatomyEntry:
         """Whether correspondences were built for it."""
         return self.status.is_whole and self.local is not None
 
+    @property
+    def is_shape_alone(self) -> bool:
+        """Whether it is a shape without a mask, as an import brings it."""
+        return self.mesh is not None and self.mask is None
+
 
 @dataclass(frozen=True)
 class SubjectEntry:

@@ -7,7 +7,12 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from massm.cohort.earlier_dataset import with_correspondences
+from massm.cohort.earlier_dataset import (
+    mark_unfinished,
+    record_file,
+    with_correspondences,
+    with_imported,
+)
 from massm.cohort.field_of_view import (
     ends_with_scan,
     imaged_extent,
@@ -26,6 +31,7 @@ from massm.cohort.manifest import (
 from massm.cohort.resample import resample_mask
 from massm.cohort.source_masks import LOST_SHARE, check_distinct, check_inside
 from massm.cohort.sources.subject import SourceMask, SourceSubject, subject_files
+from massm.cohort.workers import telling_killed
 from massm.cohort.working_volume import check_memory, stored, working_volume
 from massm.errors import DatasetError, MassmError
 from massm.io.images import read_scan
@@ -36,7 +42,7 @@ from massm.shape.reconstruction import largest_component, mesh_from_mask, touche
 from massm.structures import AnatomyStatus, Grid
 from massm.structures.modality import DEFAULT_MODALITY
 
-CODE_VERSION = 6
+CODE_VERSION = 7
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,16 @@ def prepare_subjects(
     splits: dict[str, str],
     jobs: int,
 ) -> Iterator[SubjectResult]:
-    """Prepares the subjects in parallel, yielding each result as it comes."""
+    """Prepares the subjects in parallel, yielding each result as it comes.
+
+    Raises:
+        DatasetError: a process was killed.
+    """
     tasks = (
         delayed(prepare_subject)(subject, out, options, splits[subject.id]) for subject in subjects
     )
-    yield from Parallel(n_jobs=jobs, return_as='generator_unordered')(tasks)
+    with telling_killed(jobs):
+        yield from Parallel(n_jobs=jobs, return_as='generator_unordered')(tasks)
 
 
 def write_manifest(
@@ -105,8 +116,8 @@ def write_manifest(
     results: list[SubjectResult],
     earlier: Manifest | None = None,
 ) -> Manifest:
-    """Writes ``dataset.json`` from the subjects that could be used, with those correspondences of
-    the ``earlier`` dataset that still hold.
+    """Writes ``dataset.json`` from the subjects that could be used, with the shapes that were
+    imported into the ``earlier`` dataset and those of its correspondences that still hold.
 
     Raises:
         DatasetError: none could.
@@ -122,6 +133,7 @@ def write_manifest(
         open=options.open,
         modality=options.modality,
     )
+    manifest = with_imported(manifest, earlier, [result.id for result in results])
     manifest = with_correspondences(manifest, earlier)
     manifest.save()
     return manifest
@@ -131,16 +143,16 @@ def prepare_subject(
     subject: SourceSubject, out: Path, options: PrepareOptions, split: str
 ) -> SubjectResult:
     """Prepares one subject, or takes what an earlier run left when its source is unchanged."""
-    record = out / '.prepare' / f'{subject.id}.json'
+    record = record_file(out, subject.id)
     source = _source_fingerprint(subject, options)
     done = _earlier_result(record, source, out)
     if done is not None:
         entry = replace(done.entry, split=split) if done.entry else None
         return replace(done, entry=entry, was_done=True)
     try:
+        mark_unfinished(out, subject.id)
         entry, remarks = _prepare(subject, out, options, split)
     except Exception as error:  # one subject never stops the others; what it was is told
-        record.unlink(missing_ok=True)
         known = isinstance(error, MassmError | OSError)
         reason = str(error) if known else f'{subject.image}: {type(error).__name__}: {error}'
         return SubjectResult(subject.id, None, failure=' '.join(reason.split()))

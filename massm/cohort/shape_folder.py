@@ -21,6 +21,7 @@ from massm.cohort.surface_cohort import (
     Surface,
     common_landmarks,
     find_mirrored,
+    is_mirrored,
     mirrored,
     read_cohort,
 )
@@ -35,7 +36,7 @@ from massm.shape.quality import Quality, measure
 from massm.structures import Mesh, RigidTransform
 
 CODE_VERSION = 3
-MODEL_FILE = 'correspondence.npz'
+MODEL_FILE, MODEL_RECORD = 'correspondence.npz', '.model.json'
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,17 @@ def register_shapes(
     tasks = [(folder, digest, s) for s in surfaces if s.source.id not in unusable]
     failed = [RegisteredShape(f.source, failure=f.reason) for f in left_out]
     return sorted(run('shapes', _register_one, tasks) + failed, key=lambda r: r.source.id)
+
+
+def is_built(folder: Path) -> bool:
+    """Whether a shape folder holds a model that was built, or begun to be."""
+    return any((folder / name).is_file() for name in (MODEL_FILE, MODEL_RECORD))
+
+
+def forget_model(folder: Path) -> None:
+    """Removes the model of a shape folder whose particles are another's from now on."""
+    for name in (MODEL_FILE, MODEL_RECORD):
+        (folder / name).unlink(missing_ok=True)
 
 
 def load_model(folder: Path) -> CorrespondenceModel:
@@ -117,9 +129,10 @@ def _model(
     Returns:
         The model's fingerprint.
     """
-    record = folder / '.model.json'
+    record = folder / MODEL_RECORD
     if fixed is not None:
-        digest = fingerprint(CODE_VERSION, fixed.particles.tobytes(), fixed.shapes.mean.tobytes())
+        arrays = fixed.particles.tobytes(), fixed.shapes.mean.tobytes()
+        digest = fingerprint(CODE_VERSION, fixed.any_pose, *arrays)
         _write_model(folder, fixed)
         return digest
     if not train:
@@ -161,6 +174,8 @@ def _register_one(folder: Path, digest: str, surface: Surface) -> RegisteredShap
         return done
     model = _ready_model(folder, digest)
     try:
+        if model.any_pose and is_mirrored(surface, model.reference):
+            return RegisteredShape(surface.source, failure=mirrored(surface).reason)
         shape = model.register(surface.mesh, surface.landmarks)
     except (MassmError, np.linalg.LinAlgError) as error:
         return RegisteredShape(surface.source, failure=f'{surface.source.mesh}: {error}')

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from massm.cohort.shape_folder import RegisteredShape, read_world
+from massm.cohort.shape_folder import MODEL_RECORD, RegisteredShape, read_world
 from massm.io.atomic import replacing, write_text
 from massm.io.shapeworks import ProjectDomain, ProjectSubject, write_project
 from massm.io.templates import USUAL_TURN
@@ -129,7 +129,7 @@ def _rotation_std(results: list[RegisteredShape]) -> list[float]:
 
 def _write_template(folder: Path, anatomy: str, particles: int, turns: list[float]) -> None:
     try:
-        medoid = json.loads((folder / '.model.json').read_text(encoding='utf-8'))['medoid']
+        medoid = json.loads((folder / MODEL_RECORD).read_text(encoding='utf-8'))['medoid']
     except (OSError, KeyError, ValueError):
         medoid = None
     description = {

@@ -4,6 +4,7 @@ Particles are copied as they are, byte for byte; matrices and groups live on in 
 ``project.swproj``, which export reads. Several domains are several anatomies.
 """
 
+import json
 import shutil
 from collections.abc import Collection
 from dataclasses import replace
@@ -11,17 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from massm.cohort.correspondences import enter_shapes, shapes_folder
+from massm.cohort.correspondences import enter_shapes, shapes_folder, whole_subjects
+from massm.cohort.earlier_dataset import mark_unfinished, record_file
 from massm.cohort.gone_shapes import remove_gone, shapes_of
 from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
+from massm.cohort.mirror_images import forget_mirror_images
 from massm.cohort.shape_folder import (
     RegisteredShape,
+    forget_model,
     particle_file,
     read_world,
     write_template_shape,
 )
 from massm.cohort.shape_summary import write_summary
-from massm.cohort.shapeworks_subject import ProjectShape, check_shape
+from massm.cohort.shapeworks_subject import ProjectShape, check_place, check_shape
 from massm.cohort.surface_cohort import ShapeSource
 from massm.errors import DatasetError, ShapeError
 from massm.io.atomic import replacing
@@ -66,7 +70,8 @@ def import_project(path: Path, root: Path, anatomies: list[str], spacing: float)
     manifest = load_manifest(root) if exists else Manifest(root, spacing, (), ())
     remarks = _columns(project)
     # All is read before anything is written.
-    shapes = [_domain_shapes(project, domain, manifest, remarks) for domain in project.domains]
+    domains = list(zip(project.domains, anatomies, strict=True))
+    shapes = [_domain_shapes(project, *names, manifest, remarks) for names in domains]
     for anatomy, found in zip(anatomies, shapes, strict=True):
         manifest = _import_domain(project, found, anatomy, manifest, remarks)
     manifest.save()
@@ -103,9 +108,10 @@ def export_project(root: Path, anatomies: list[str], path: Path) -> None:
     subjects who have particles of any of them.
 
     Raises:
-        DatasetError: an anatomy has no particles.
+        DatasetError: an anatomy has no particles, or what is at ``path`` is no export.
     """
     manifest = load_manifest(root)
+    _check_target(path)
     rows: dict[str, ProjectSubject] = {}
     for anatomy in anatomies:
         folder = shapes_folder(manifest, check_name(anatomy, '--anatomy', DatasetError))
@@ -126,6 +132,31 @@ def export_project(root: Path, anatomies: list[str], path: Path) -> None:
     write_project(path, list(rows.values()))
 
 
+def _check_target(path: Path) -> None:
+    if path.suffix.lower() != '.swproj':
+        raise DatasetError(f'{path}: is no name of a project; call it {path.stem}.swproj')
+    if path.exists() and not _is_export(path):
+        raise DatasetError(
+            f'{path}: is there and was not exported from here, or was worked on since; choose '
+            'another name, so that nothing of yours is replaced'
+        )
+
+
+def _is_export(path: Path) -> bool:
+    """Whether a project is as :func:`export_project` leaves it: without parameters of ShapeWorks,
+    its particles called as :func:`_copy_domain` calls them."""
+    try:
+        settings = json.loads(path.read_text(encoding='utf-8'))
+        rows = read_project(path).subjects
+    except (OSError, ValueError):
+        return False
+    names = [(s.name, domain.local) for s in rows for domain in s.domains.values()]
+    called = all(
+        local is not None and local.endswith(f'/{s}_local.particles') for s, local in names
+    )
+    return called and not settings.get('groomed') and not settings.get('optimize')
+
+
 def _copy_domain(
     source: Project, subject: str, domain: ProjectDomain, anatomy: str, out: Path
 ) -> ProjectDomain:
@@ -142,15 +173,20 @@ def _copy_domain(
 
 
 def _domain_shapes(
-    project: Project, domain: str, manifest: Manifest, remarks: list[str]
+    project: Project, domain: str, anatomy: str, manifest: Manifest, remarks: list[str]
 ) -> dict[str, tuple[ProjectShape, str]]:
     """Every shape of a domain, checked, with its split: the dataset's own where it has the
     subject.
+
+    Args:
+        anatomy: what the domain is in the dataset.
 
     Raises:
         ShapeError: none, none for training, or one that cannot be used.
     """
     known = {subject.id: subject.split for subject in manifest.subjects}
+    entries = {s.id: s.anatomies[anatomy] for s in whole_subjects(manifest, anatomy)}
+    masks = {name: entry.mask for name, entry in entries.items() if entry.mask is not None}
     found = {}
     for subject in project.included:
         if domain not in subject.domains:
@@ -161,7 +197,10 @@ def _domain_shapes(
             remarks.append(
                 f'{subject.name}: {named} in the project, stays {split} as in dataset.json'
             )
-        found[subject.name] = check_shape(project, subject, domain), split
+        shape = check_shape(project, subject, domain)
+        if subject.name in masks:
+            check_place(project, shape, manifest.path(masks[subject.name]))
+        found[subject.name] = shape, split
     if not any(split == 'train' for _, split in found.values()):
         raise ShapeError(f'{project.path}: domain {domain} has no training shape; include some')
     return found
@@ -177,6 +216,9 @@ def _import_domain(
     """Writes a domain's shapes into the dataset; the manifest with them."""
     folder = shapes_folder(manifest, anatomy)
     earlier = shapes_of(folder)
+    forget_model(folder)
+    forget_mirror_images(manifest, anatomy)
+    remarks += _replaces(manifest, anatomy, shapes)
     for name, (shape, _) in shapes.items():
         _write_shape(folder, name, shape)
     remarks += [shape.remark for shape, _ in shapes.values() if shape.remark is not None]
@@ -224,11 +266,14 @@ def _mean_template(folder: Path, subjects: list[str]) -> tuple[Mesh, SurfaceWarp
 
 def _with_anatomy(manifest: Manifest, anatomy: str, splits: dict[str, str]) -> Manifest:
     """The manifest with a whole ``anatomy``, without particles yet, in the subjects that ``splits``
-    names, and in no other that had nothing but an imported shape of it."""
+    names, unless it is known not to be whole there, and in no other that had nothing but an
+    imported shape of it."""
     subjects = {s.id: _without_imported(s, anatomy, splits) for s in manifest.subjects}
     for name, split in splits.items():
         subject = subjects.get(name) or SubjectEntry(name, split, None)
         old = subject.anatomies.get(anatomy)
+        if old is not None and _is_known_otherwise(old):
+            continue
         mesh = f'shapes/{anatomy}/meshes/{name}.ply'
         entry = AnatomyEntry(AnatomyStatus.OK, mask=old.mask if old else None, mesh=mesh)
         subjects[name] = replace(subject, anatomies={**subject.anatomies, anatomy: entry})
@@ -237,9 +282,39 @@ def _with_anatomy(manifest: Manifest, anatomy: str, splits: dict[str, str]) -> M
     return replace(manifest.with_subjects(kept), anatomies=anatomies)
 
 
+def _is_known_otherwise(entry: AnatomyEntry) -> bool:
+    return entry.status.is_labelled and not entry.status.is_whole
+
+
+def _replaces(manifest: Manifest, anatomy: str, names: Collection[str]) -> list[str]:
+    """Marks the prepared surfaces of ``anatomy`` that an import of the subjects ``names`` takes the
+    place of, so that ``massm prepare`` brings them back.
+
+    Returns:
+        Remarks: of those, and of subjects whose masks say that it is not whole.
+    """
+    known = {s.id: s.anatomies[anatomy] for s in manifest.subjects if anatomy in s.anatomies}
+    known = {name: known[name] for name in names if name in known}
+    remarks = [
+        f'{name}: {anatomy} is {entry.status.value} in dataset.json and stays so'
+        for name, entry in known.items()
+        if _is_known_otherwise(entry)
+    ]
+    prepared = [name for name, e in known.items() if e.mesh is not None and e.mask is not None]
+    for name in prepared:
+        if record_file(manifest.root, name).is_file():
+            mark_unfinished(manifest.root, name)
+    if prepared:
+        remarks.append(
+            f"{anatomy}: the project's surfaces take the place of {len(prepared)} prepared ones, "
+            'which massm prepare brings back'
+        )
+    return remarks
+
+
 def _without_imported(subject: SubjectEntry, anatomy: str, names: Collection[str]) -> SubjectEntry:
     entry = subject.anatomies.get(anatomy)
-    if subject.id in names or entry is None or entry.mask is not None:
+    if subject.id in names or entry is None or not entry.is_shape_alone:
         return subject
     others = {name: e for name, e in subject.anatomies.items() if name != anatomy}
     return replace(subject, anatomies=others)

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from massm.errors import ShapeError
 from massm.io.meshes import read_mesh
+from massm.io.nifti import read_mask
 from massm.io.particles import read_particles
 from massm.io.shapeworks import Project, ProjectDomain, ProjectSubject
 from massm.shape.alignment import rigid_fit
@@ -14,6 +16,8 @@ from massm.structures import Mesh, RigidTransform
 
 # ShapeWorks writes matrices with six decimals: a hundredth of a millimetre in a patient.
 AGREEMENT_MM = 0.05
+# So many of a shape's particles lie so near to the mask of the same subject.
+AT_MASK_SHARE, AT_MASK_VOXELS = 0.5, 2.0
 # A mirrored fit this much nearer than the rigid one: the world particles are a mirror image.
 MIRRORED = 0.2
 
@@ -63,6 +67,30 @@ def check_shape(project: Project, subject: ProjectSubject, domain: str) -> Proje
     read_mesh(mesh)
     motion, remark = _motion(project, subject, entry.local_to_world, local, world)
     return ProjectShape(subject, entry, mesh, local_file, world_file, motion, remark)
+
+
+def check_place(project: Project, shape: ProjectShape, mask_file: Path) -> None:
+    """Refuses a shape that lies elsewhere than its subject's mask in a dataset.
+
+    Raises:
+        ShapeError: see above.
+    """
+    mask, grid = read_mask(mask_file)
+    at_mask = cKDTree(np.argwhere(mask))
+    local = read_particles(shape.local_file)
+    if _is_at(at_mask, grid.to_voxel(local)):
+        return
+    why = 'make the project of meshes in the frame of the scans (RAS mm)'
+    if _is_at(at_mask, grid.to_voxel(local * (-1.0, -1.0, 1.0))):
+        why = 'it looks to be in LPS: make it of meshes whose x and y are negated'
+    raise ShapeError(
+        f'{project.path}: the particles of {shape.subject.name} lie off its mask {mask_file}; {why}'
+    )
+
+
+def _is_at(mask: cKDTree, voxels: np.ndarray) -> bool:
+    distances, _ = mask.query(voxels)
+    return bool((distances <= AT_MASK_VOXELS).mean() >= AT_MASK_SHARE)
 
 
 def _motion(

@@ -55,7 +55,7 @@ def landmark_use(folder: Path, sources: list[ShapeSource]) -> str:
     Raises:
         ShapeError: none is.
     """
-    files = {file.resolve() for file in folder.glob('*.particles')}
+    files = {file.resolve() for file in folder.glob('[!.]*.particles')}
     used = {s.landmarks.resolve() for s in sources if s.landmarks is not None}
     others = sorted(file.name for file in files - used)
     if not used:
@@ -156,6 +156,11 @@ def find_mirrored(surfaces: list[Surface], run: TaskRunner) -> list[Surface]:
     found = [s for s, ratio in zip(surfaces, ratios, strict=True) if ratio < MIRRORED]
     # Were the middle one itself the odd one out, most would seem mirrored.
     return found if len(found) <= len(surfaces) / 2 else [s for s in surfaces if s not in found]
+
+
+def is_mirrored(surface: Surface, reference: PoseReference) -> bool:
+    """Whether a surface that comes in any pose fits the reference much better in a mirror."""
+    return mirror_ratio(surface.mesh, reference) < MIRRORED
 
 
 def mirrored(surface: Surface) -> LeftOut:

@@ -22,9 +22,13 @@ from massm.errors import ConfigError, ShapeError
 from massm.shape.population_settings import PopulationSettings
 
 if TYPE_CHECKING:
+    from massm.cohort.manifest import Manifest
     from massm.cohort.shape_folder import RegisteredShape
     from massm.cohort.surface_cohort import ShapeSource
+    from massm.shape.correspondence_model import CorrespondenceModel
     from massm.shape.population import TaskRunner
+
+PARTICLES = 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,14 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--same-axes', action='store_true', help='with --meshes: they lie alike, do not turn them'
     )
-    parser.add_argument('--particles', type=int, default=1024, help='per anatomy (default: 1024)')
-    parser.add_argument('--anatomies', nargs='+', help='of the dataset (default: all)')
+    parser.add_argument('--particles', type=int, help=f'per anatomy (default: {PARTICLES})')
+    parser.add_argument(
+        '--anatomies', nargs='+', help='of the dataset (default: all but imported ones)'
+    )
     parser.add_argument(
         '--correspondence-weight',
         type=float,
-        default=PopulationSettings.weight,
         help='more: even spacing, compact model; less: nearer to the surface; 0: registration '
-        'alone (default: %(default)s)',
+        f'alone (default: {PopulationSettings.weight})',
     )
     parser.add_argument(
         '--landmarks', type=Path, help='folder of ID.particles (dataset: ANATOMY/ID.particles)'
@@ -77,12 +82,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     check_jobs(args.jobs)
-    if args.particles < 16:
+    if args.particles is not None and args.particles < 16:
         raise ConfigError(f'--particles must be at least 16, got {args.particles}')
-    if not np.isfinite(args.correspondence_weight) or args.correspondence_weight < 0:
-        raise ConfigError(
-            f'--correspondence-weight must be 0 or more, got {args.correspondence_weight}'
-        )
+    weight = args.correspondence_weight
+    if weight is not None and (not np.isfinite(weight) or weight < 0):
+        raise ConfigError(f'--correspondence-weight must be 0 or more, got {weight}')
     if (args.dataset is None) == (args.meshes is None):
         raise ConfigError('give either a dataset or --meshes DIR --out DIR')
     if args.meshes is not None and args.out is None:
@@ -100,21 +104,62 @@ def _check(args: argparse.Namespace) -> None:
 
 def _check_folders(args: argparse.Namespace) -> None:
     """Results beside surfaces would be taken for surfaces, or for the fixed model."""
-    from massm.io.meshes import SUFFIXES
-
     out, meshes = args.out.resolve(), args.meshes.resolve()
     if args.fixed is not None and args.fixed.resolve() == out:
         raise ConfigError(f'--out {args.out}: is the fixed model itself; choose another folder')
-    own = {'.ply'} >= {f.suffix.lower() for f in meshes.glob('*') if f.suffix.lower() in SUFFIXES}
+    own = {'.ply'} >= {file.suffix.lower() for file in _surfaces(meshes)}
     if meshes == out or (meshes == out / 'meshes' and not own):
         raise ConfigError(
             f'--out {args.out}: results would lie among the surfaces and be taken for some; choose '
             'another folder'
         )
+    _check_not_theirs(args.out, meshes)
+
+
+def _check_not_theirs(out: Path, meshes: Path) -> None:
+    """Refuses to write over surfaces in ``out`` that no build left there."""
+    from massm.cohort.shape_folder import is_built
+
+    own = out / 'meshes'
+    if _surfaces(own) and own.resolve() != meshes and not is_built(out):
+        raise ConfigError(
+            f'--out {out}: {own} holds surfaces that no build wrote and would be written over; '
+            'choose another folder'
+        )
+
+
+def _surfaces(folder: Path) -> list[Path]:
+    """The surface files of a folder, sorted; not those that a Mac hides."""
+    from massm.io.meshes import SUFFIXES
+
+    return sorted(f for f in folder.glob('[!.]*') if f.suffix.lower() in SUFFIXES)
 
 
 def _settings(args: argparse.Namespace, any_pose: bool) -> PopulationSettings:
-    return PopulationSettings(args.particles, args.correspondence_weight, any_pose=any_pose)
+    weight = args.correspondence_weight
+    return PopulationSettings(
+        args.particles or PARTICLES,
+        PopulationSettings.weight if weight is None else weight,
+        any_pose=any_pose,
+    )
+
+
+def _check_fixed(args: argparse.Namespace, fixed: 'CorrespondenceModel') -> None:
+    """Refuses options that a fixed model has settled otherwise."""
+    own = {
+        '--particles': (args.particles, len(fixed.particles)),
+        '--correspondence-weight': (args.correspondence_weight, fixed.weight),
+    }
+    for option, (asked, settled) in own.items():
+        if asked not in (None, settled):
+            raise ConfigError(
+                f'{option} {asked}: the fixed model {args.fixed} has {settled}; leave it out'
+            )
+    if args.same_axes and fixed.any_pose:
+        raise ConfigError(
+            f'--same-axes: the fixed model {args.fixed} is of shapes in any pose, and lays new '
+            'ones over itself so; leave it out'
+        )
 
 
 def _build_dataset(
@@ -127,12 +172,7 @@ def _build_dataset(
     from massm.cohort.surface_cohort import landmark_use
 
     manifest = load_manifest(args.dataset)
-    anatomies = manifest.with_shapes(args.anatomies)
-    if args.landmarks and not any((args.landmarks / name).is_dir() for name in anatomies):
-        raise ShapeError(
-            f'{args.landmarks}: has no folder of any anatomy; expected '
-            f'{anatomies[0]}/ID.particles and so on'
-        )
+    anatomies = _anatomies(args, manifest, notes)
     results = {}
     for name in anatomies:
         try:
@@ -151,6 +191,27 @@ def _build_dataset(
     write_mirror_images(manifest, tasks)
 
 
+def _anatomies(args: argparse.Namespace, manifest: 'Manifest', notes: list[str]) -> list[str]:
+    """Those to build: the ones asked for, or all but those whose particles were imported."""
+    from massm.cohort.correspondences import is_imported
+
+    anatomies = manifest.with_shapes(args.anatomies)
+    if args.anatomies is None:
+        imported = [name for name in anatomies if is_imported(manifest, name)]
+        anatomies = [name for name in anatomies if name not in imported]
+        notes += [
+            f'kept: {name}: its particles were imported; name it with --anatomies to build it anew'
+            for name in imported
+        ]
+    landmarks = args.landmarks
+    if landmarks and anatomies and not any((landmarks / name).is_dir() for name in anatomies):
+        raise ShapeError(
+            f'{landmarks}: has no folder of any anatomy; expected {anatomies[0]}/ID.particles and '
+            'so on'
+        )
+    return anatomies
+
+
 def _build_folder(
     args: argparse.Namespace, tasks: 'TaskRunner', table: Table, notes: list[str]
 ) -> None:
@@ -161,6 +222,8 @@ def _build_folder(
     if args.landmarks is not None:
         notes.append(landmark_use(args.landmarks, sources))
     fixed = None if args.fixed is None else load_model(args.fixed)
+    if fixed is not None:
+        _check_fixed(args, fixed)
     settings = _settings(args, not args.same_axes)
     results = register_shapes(args.out, sources, settings, tasks, fixed)
     pdm = None if args.fixed is None else args.fixed / 'pdm.npz'
@@ -173,7 +236,7 @@ def _mesh_sources(folder: Path, landmarks: Path | None, train: bool) -> list['Sh
 
     if not folder.is_dir():
         raise ShapeError(f'{folder}: no such folder; give the folder that holds the surfaces')
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
+    files = _surfaces(folder)
     if not files:
         raise ShapeError(f'{folder}: no surface found; expected {", ".join(SUFFIXES)} files')
     by_name: dict[str, Path] = {}

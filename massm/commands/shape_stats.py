@@ -79,11 +79,16 @@ def _read(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]
 def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]:
     from massm.cohort.gone_shapes import shapes_of
 
-    there = sorted(file.stem for file in (path / 'world').glob('*.particles'))
+    there = sorted(file.stem for file in (path / 'world').glob('[!.]*.particles'))
     known = shapes_of(path)
     # Validation and test shapes lie here too, and what earlier runs left; none shapes the model.
     names = [name for name, train in known.items() if train] if known else there
     _say_left_out([name for name in there if name not in names])
+    if known and not names:
+        raise ShapeError(
+            f'{path}: none of its {len(known)} shapes is a training one, they were laid on a fixed '
+            "model; give that model's folder"
+        )
     if not names:
         raise ShapeError(f'{path}/world: no .particles file; run tools/build_pdm.py first')
     first = read_particles(path / 'world' / f'{names[0]}.particles')
@@ -95,8 +100,11 @@ def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str,
 
 def _say_left_out(names: list[str]) -> None:
     if names:
-        shown = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
-        print(f'not of the training shapes, left out: {shown} ({len(names)})', file=sys.stderr)
+        print(f'not of the training shapes, left out: {_shown(names)}', file=sys.stderr)
+
+
+def _shown(names: list[str]) -> str:
+    return ', '.join(names[:5]) + (', ...' if len(names) > 5 else '') + f' ({len(names)})'
 
 
 def _column(path: Path, column: str) -> dict[str, str]:
@@ -104,7 +112,14 @@ def _column(path: Path, column: str) -> dict[str, str]:
     if column not in rows[0]:
         raise ShapeError(f'{path}: has no column {column}; it has {", ".join(rows[0])}')
     first = next(iter(rows[0]))
-    return {row[first]: row[column] for row in rows}
+    values: dict[str, str] = {}
+    for row in rows:
+        name, value = row[first], row[column]
+        if values.setdefault(name, value) != value:
+            raise ShapeError(
+                f'{path}: {name} has {column} {values[name]} and {value}; keep one row of it'
+            )
+    return values
 
 
 def _compare(
@@ -116,6 +131,9 @@ def _compare(
             f'{args.csv or args.model}: column {args.group} has the values '
             f'{", ".join(kinds) or "none"} for these subjects; a comparison needs exactly two'
         )
+    without = [name for name in names if not values.get(name)]
+    if without:
+        print(f'without {args.group}, left out: {_shown(without)}', file=sys.stderr)
     members = [world[[values.get(name) == kind for name in names]] for kind in kinds]
     found = group_difference(members[0], members[1], args.permutations)
     return {

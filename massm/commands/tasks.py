@@ -8,6 +8,7 @@ from joblib import Parallel, delayed, parallel_config
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from massm.cohort.workers import telling_killed
 from massm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def task_runner(jobs: int, dask: str | None = None) -> Iterator['TaskRunner']:
 
     Raises:
         ConfigError: the cluster cannot be reached.
+        DatasetError: a process was killed.
     """
     console = Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -39,9 +41,10 @@ def task_runner(jobs: int, dask: str | None = None) -> Iterator['TaskRunner']:
             bar = shown.setdefault(label, progress.add_task(label, total=len(tasks)))
             progress.reset(bar, total=len(tasks))
             results = []
-            for result in parallel(delayed(function)(*task) for task in tasks):
-                results.append(result)
-                progress.advance(bar)
+            with telling_killed(jobs):
+                for result in parallel(delayed(function)(*task) for task in tasks):
+                    results.append(result)
+                    progress.advance(bar)
             return results
 
         with _backend(dask):

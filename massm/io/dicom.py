@@ -79,11 +79,18 @@ def read_series(
     return volume, grid, notes, [item.path for item in slices]
 
 
-def series_modality(folder: Path) -> str | None:
-    """The modality, as DICOM writes it, of the first slice below ``folder``; ``None`` where there
-    is none."""
+def series_modality(folder: Path, series: str | None = None) -> str | None:
+    """The modality, as DICOM writes it, of the first slice of CT or MR below ``folder``; of the
+    ``series`` (UID) where that is there; ``None`` where there is none."""
     files = sorted(p for p in folder.rglob('*') if p.is_file() and not p.name.startswith('.'))
-    return next((s.modality for s in map(_read_header, files) if s is not None), None)
+    first = None
+    for item in map(_read_header, files):
+        if item is None or item.modality not in DICOM_MODALITIES:
+            continue
+        if series in (None, item.series):
+            return item.modality
+        first = first or item.modality
+    return first
 
 
 def _check_modality(first: Slice, modality: str, name: str) -> list[str]:
@@ -190,7 +197,14 @@ def _choose(slices: list[Slice], series: str | None, name: str) -> list[Slice]:
         f'{uid} ({len(own)} slices{", " + own[0].description if own[0].description else ""})'
         for uid, own in found.items()
     )
-    raise ImageError(f'{name}: holds {len(found)} series, name one with --series: {listed}')
+    if series is not None and not fitting:
+        raise ImageError(
+            f'{name}: holds no series {series}, which --series or its RTSTRUCT names; export it '
+            f'into the folder, there is {listed}'
+        )
+    raise ImageError(
+        f'{name}: holds {len(found)} series, keep one there or name it with --series: {listed}'
+    )
 
 
 def _check_alike(slices: list[Slice], name: str) -> None:

@@ -4,30 +4,66 @@ Read here and not by rt-utils: its filling rounds every point to a whole pixel a
 too, half a voxel too much all around.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from skimage.draw import polygon
+from skimage.measure import points_in_poly
 
 from massm.errors import ImageError
 from massm.io.itk import LPS_TO_RAS
 from massm.structures import Grid
 
 STRUCTURE_SET = '1.2.840.10008.5.1.4.1.1.481.3'
-CLOSED = ('CLOSED_PLANAR', 'CLOSEDPLANAR_XOR')
+CLOSED, XOR = 'CLOSED_PLANAR', 'CLOSEDPLANAR_XOR'
 # Voxels that a contour may lie off its slice.
 OFF_SLICE = 0.3
+# A contour drawn this much nearer to its middle must lie in the one that it is a hole of: holes
+# may touch the outline.
+TOUCHING = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What was drawn of one structure: closed ``contours``, ``[N, 3]`` each (patient mm); whether
+    the file says that they are joined by exclusive or (``xor``), and whether they are those of
+    several structures of one name (``several``)."""
+
+    contours: list[np.ndarray]
+    xor: bool = False
+    several: bool = False
 
 
 @dataclass(frozen=True)
 class Structures:
-    """The contours of one file by the name of their structure, each ``[N, 3]`` (patient mm), and
-    the UID of the ``series`` they were drawn on, where it is told."""
+    """What one file holds by the name of the structure, ``None`` where nothing is drawn, and the
+    UID of the ``series`` it was drawn on, where it is told."""
 
-    contours: dict[str, list[np.ndarray]]
+    contours: dict[str, Drawn | None]
     series: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The pixels ``inside`` one contour of a slice ``[X, Y]`` bool; its ``points`` ``[N, 2]``
+    (voxels)."""
+
+    points: np.ndarray
+    inside: np.ndarray
+
+    @property
+    def area(self) -> float:
+        """Voxels."""
+        x, y = self.points.T
+        return 0.5 * abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1)))
+
+    def holds(self, other: 'Region') -> bool:
+        """Whether ``other`` lies wholly in it."""
+        nearer = other.points + TOUCHING * (other.points.mean(0) - other.points)
+        within = points_in_poly(nearer, self.points).all()
+        return bool(within and not (other.inside & ~self.inside).any())
 
 
 def pydicom() -> Any:
@@ -54,36 +90,40 @@ def read_structures(path: Path) -> Structures:
     """Reads the closed contours of an RTSTRUCT; structures without any are there with none.
 
     Raises:
-        ImageError: unreadable, or names a structure twice.
+        ImageError: unreadable.
     """
     module = pydicom()
     try:
         data = module.dcmread(path)
         names = {int(r.ROINumber): str(r.ROIName).strip() for r in data.StructureSetROISequence}
-        drawn = {int(r.ReferencedROINumber): _closed(r) for r in data.get('ROIContourSequence', [])}
+        found: dict[str, list[Drawn]] = {name: [] for name in names.values()}
+        for structure in data.get('ROIContourSequence', []):
+            number, drawn = int(structure.ReferencedROINumber), _closed(structure)
+            if number in names and drawn.contours:
+                found[names[number]].append(drawn)
     except (module.errors.InvalidDicomError, OSError, AttributeError, ValueError) as error:
         raise ImageError(
             f'{path}: cannot be read as RTSTRUCT ({error}); export it again'
         ) from error
-    twice = sorted({n for n in names.values() if list(names.values()).count(n) > 1})
-    if twice:
-        raise ImageError(f'{path}: has {twice[0]} twice; rename or remove one of them')
-    return Structures({name: drawn.get(k, []) for k, name in names.items()}, _series(data))
+    return Structures({name: _one(drawn) for name, drawn in found.items()}, _series(data))
 
 
-def structure_mask(contours: list[np.ndarray], grid: Grid, where: str) -> np.ndarray:
-    """``grid.shape`` bool: voxels whose centres lie inside an odd number of ``contours``, so that
-    one inside another is a hole.
+def structure_mask(drawn: Drawn, grid: Grid, where: str) -> np.ndarray:
+    """``grid.shape`` bool: voxels whose centres lie in what was ``drawn`` on slices along the
+    grid's last axis; a contour wholly inside another is a hole, an island in the hole is none.
 
     Args:
-        contours: ``[N, 3]`` each, patient mm, on slices along the grid's last axis.
         where: what to call the structure in errors.
 
     Raises:
-        ImageError: a contour lies between slices or across them.
+        ImageError: a contour lies between slices or across them, or several structures of this
+            name are drawn.
     """
+    if drawn.several:
+        raise ImageError(f'{where}: is there twice; rename or remove one of them')
     mask = np.zeros(grid.shape, dtype=bool)
-    for contour in contours:
+    slices: dict[int, list[np.ndarray]] = {}
+    for contour in drawn.contours:
         points = grid.to_voxel(contour)
         k = round(float(points[:, 2].mean()))
         if np.abs(points[:, 2] - k).max() > OFF_SLICE:
@@ -92,18 +132,50 @@ def structure_mask(contours: list[np.ndarray], grid: Grid, where: str) -> np.nda
                 'the structures together with the series they were drawn on'
             )
         if 0 <= k < grid.shape[2]:
-            rows, columns = polygon(points[:, 0], points[:, 1], grid.shape[:2])
-            mask[rows, columns, k] ^= True
+            slices.setdefault(k, []).append(points[:, :2])
+    join = _exclusive if drawn.xor else _nested
+    for k, outlines in slices.items():
+        mask[..., k] = join([_region(points, grid.shape[:2]) for points in outlines])
     return mask
 
 
-def _closed(structure: Any) -> list[np.ndarray]:
-    contours = []
+def _region(points: np.ndarray, shape: tuple[int, ...]) -> Region:
+    inside = np.zeros(shape, dtype=bool)
+    inside[polygon(points[:, 0], points[:, 1], shape)] = True
+    return Region(points, inside)
+
+
+def _exclusive(regions: list[Region]) -> np.ndarray:
+    return np.logical_xor.reduce([region.inside for region in regions])
+
+
+def _nested(regions: list[Region]) -> np.ndarray:
+    """``[X, Y]`` bool: the regions together, without those at odd depths inside others; contours
+    of the same pixels are one."""
+    once = {region.inside.tobytes(): region for region in regions}
+    mask = np.zeros_like(regions[0].inside)
+    seen: list[tuple[Region, int]] = []
+    for region in sorted(once.values(), key=lambda r: r.area, reverse=True):
+        depth = 1 + max((d for other, d in seen if other.holds(region)), default=-1)
+        mask[region.inside] = depth % 2 == 0
+        seen.append((region, depth))
+    return mask
+
+
+def _closed(structure: Any) -> Drawn:
+    contours, kinds = [], set()
     for contour in structure.get('ContourSequence', []):
         points = np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3)
-        if contour.get('ContourGeometricType', CLOSED[0]) in CLOSED and len(points) > 2:
+        kind = contour.get('ContourGeometricType', CLOSED)
+        if kind in (CLOSED, XOR) and len(points) > 2:
             contours.append(points * np.diag(LPS_TO_RAS)[:3])
-    return contours
+            kinds.add(kind)
+    return Drawn(contours, xor=XOR in kinds)
+
+
+def _one(found: list[Drawn]) -> Drawn | None:
+    """Of the structures of one name, the one that has contours."""
+    return replace(found[0], several=len(found) > 1) if found else None
 
 
 def _series(data: Any) -> str | None:

@@ -2,18 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from massm.cli import run_command
 from massm.cohort.correspondences import check_built, enter_shapes
-from massm.cohort.manifest import load_manifest
+from massm.cohort.manifest import AnatomyEntry, load_manifest
 from massm.cohort.shape_folder import RegisteredShape, particle_file
 from massm.cohort.surface_cohort import ShapeSource
 from massm.errors import DatasetError
 from massm.io.particles import write_particles
-from massm.structures import RigidTransform
+from massm.structures import AnatomyStatus, RigidTransform
 from tests.cohort.test_prepare import AFFINE, ellipsoid, prepare, write_subject
 
 META = 'image_id;split\na;train\nb;train\nc;test\n'
@@ -65,6 +66,16 @@ def test_what_changed_must_be_built_again_and_training_says_so(dataset, capsys):
         check_built(out, ['organ'])
 
 
+def test_an_anatomy_that_is_whole_in_nobody_is_said_to_be_so(dataset):
+    _, out = dataset
+    manifest = load_manifest(out)
+    entry = AnatomyEntry(AnatomyStatus.TRUNCATED)
+    subjects = [replace(s, anatomies={'organ': entry}) for s in manifest.subjects]
+    replace(manifest.with_subjects(subjects), templates={}).save()
+    with pytest.raises(DatasetError, match='no training subject has a whole organ'):
+        check_built(out, ['organ'])
+
+
 def test_a_withdrawn_subject_leaves_nothing_behind(dataset, capsys):
     source, out = dataset
     shutil.rmtree(source / 'b')
@@ -76,6 +87,18 @@ def test_a_withdrawn_subject_leaves_nothing_behind(dataset, capsys):
     assert (out / 'images/mine.txt').exists() and (out / 'images/a.nii').exists()
     assert prepare(source, out) == 0
     assert 'removed' not in capsys.readouterr().out
+
+
+def test_a_subject_that_failed_and_was_then_withdrawn_leaves_nothing_behind(dataset, capsys):
+    source, out = dataset
+    ct = source / 'b/ct.nii.gz'
+    ct.write_bytes(ct.read_bytes()[:200])
+    assert prepare(source, out) == 1
+    assert [s.id for s in load_manifest(out).subjects] == ['a', 'c']
+    shutil.rmtree(source / 'b')
+    assert prepare(source, out) == 0
+    assert 'removed: b: not in' in capsys.readouterr().out
+    assert not [p for p in out.rglob('*') if p.name.lstrip('.').startswith('b.')]
 
 
 def test_other_subjects_in_the_same_folder_are_refused(dataset, tmp_path, capsys):
@@ -108,3 +131,7 @@ def test_statistics_know_only_the_models_own_shapes(tmp_path, capsys, rng):
     told = capsys.readouterr()
     assert len(json.loads(told.out)['compactness']) == 2
     assert 'left out: s3, s4' in told.err
+    quality = {f's{i}': {'train': False} for i in range(4)}
+    (tmp_path / 'stats.json').write_text(json.dumps({'quality': quality}))
+    assert run_command(*command) == 1
+    assert 'were laid on a fixed model' in capsys.readouterr().err

@@ -58,10 +58,22 @@ def test_landmarks_of_nobody_are_refused_and_those_used_are_counted(tmp_path, sp
     sources = cohort(tmp_path, sphere, (1, 1, 1))
     assert landmark_use(tmp_path / 'marks', sources) == 'landmarks of 3 of 3 shapes'
     write_particles(tmp_path / 'marks/s9_landmarks.particles', np.eye(3))
+    (tmp_path / 'marks/._s0.particles').write_bytes(b'Mac')
     assert landmark_use(tmp_path / 'marks', sources).endswith('not used: s9_landmarks.particles')
     bare = [ShapeSource(s.id, s.mesh) for s in sources]
     with pytest.raises(ShapeError, match=r'none of the 3 shapes; expected s0\.particles'):
         landmark_use(tmp_path / 'marks', bare)
+
+
+def test_files_that_a_mac_hides_are_no_shapes(tmp_path, sphere, capsys):
+    write_mesh(tmp_path / 'm/a.ply', sphere)
+    (tmp_path / 'm/._a.ply').write_bytes(b'Mac')
+    command = ['--meshes', str(tmp_path / 'm'), '--out', str(tmp_path / 'o'), '--jobs', '1']
+    assert run_command('build_pdm', [*command, '--same-axes', '--particles', '16']) == 0
+    (tmp_path / 'o/stats.json').unlink()
+    (tmp_path / 'o/world/._a.particles').write_bytes(b'Mac')
+    assert run_command('shape_stats', [str(tmp_path / 'o')]) == 0
+    assert 'left out' not in capsys.readouterr().out
 
 
 def test_results_never_lie_among_the_surfaces(tmp_path, sphere, capsys):
@@ -74,6 +86,8 @@ def test_results_never_lie_among_the_surfaces(tmp_path, sphere, capsys):
     write_mesh(tmp_path / 'x/meshes/a.stl', sphere)
     assert 'taken for some' in refused('m', 'm')
     assert 'taken for some' in refused('x/meshes', 'x')
+    write_mesh(tmp_path / 'y/meshes/a.ply', sphere)
+    assert 'that no build wrote' in refused('m', 'y')
     assert 'is the fixed model itself' in refused('m', 'f', '--fixed', str(tmp_path / 'f'))
     assert not list(tmp_path.rglob('*.particles'))
 

@@ -3,8 +3,10 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from massm.cli import run_command
+from massm.cohort import prepare as cohort_prepare
 from massm.cohort.manifest import load_manifest
 from massm.cohort.resample import resample
 from massm.io.meshes import read_mesh
@@ -117,6 +119,17 @@ def test_statuses_components_and_resuming(tmp_path, capsys):
 
 def statuses(root):
     return {s.id: s.anatomies['organ'].status for s in load_manifest(root).subjects}
+
+
+def test_a_killed_process_says_what_to_do(tmp_path, monkeypatch, capsys):
+    def killed(tasks):
+        raise TerminatedWorkerError('SIGKILL')
+
+    write_subject(tmp_path / 'src/a', AFFINE)
+    monkeypatch.setattr(cohort_prepare, 'Parallel', lambda **options: killed)
+    assert prepare(tmp_path / 'src', tmp_path / 'out', '--jobs', '4') == 1
+    error = capsys.readouterr().err
+    assert 'lack of memory; run again with --jobs 2' in error and error.count('\n') == 1
 
 
 def test_a_missing_file_says_nothing_unless_told_otherwise(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Contours of a DICOM RTSTRUCT beside its series."""
 
+from dataclasses import replace
+
 import numpy as np
 import pydicom
 import pytest
@@ -8,8 +10,12 @@ from skimage.measure import find_contours
 
 from massm.cli import run_command
 from massm.cohort.manifest import load_manifest
+from massm.cohort.sources.find import find_source
+from massm.cohort.sources.request import Request
+from massm.io.dicom import series_modality
 from massm.io.nifti import read_mask
-from massm.io.rtstruct import STRUCTURE_SET
+from massm.io.rtstruct import STRUCTURE_SET, XOR, read_structures, structure_mask
+from massm.structures import Grid
 from tests.mr_cohort import AFFINE, VALUES, save, subject
 from tests.robustness.scans import LPS, dicom
 
@@ -122,12 +128,17 @@ def one_name_twice(folder, shapes):
     structures(folder / 'RS.dcm', [*shapes, shapes[0]])
 
 
+def another_series(folder, shapes):
+    structures(folder / 'RS.dcm', shapes, series='1.2.3.7')
+
+
 @pytest.mark.parametrize(
     ('write', 'words'),
     [
         (between_slices, 'between the slices'),
         (two_files, 'holds 2 RTSTRUCT files'),
-        (one_name_twice, 'has bean twice'),
+        (one_name_twice, '(bean): is there twice'),
+        (another_series, 'holds no series 1.2.3.7, which --series or its RTSTRUCT names'),
     ],
 )
 def test_contours_that_cannot_be_used_leave_their_subject_out(
@@ -145,3 +156,63 @@ def test_the_header_tells_the_modality(source, tmp_path, capsys):
     structures(source / 'p0/RS.dcm', drawn(subject(0)[0]))
     assert prepare(source, tmp_path / 'out', '--modality', 'ct') == 1
     assert 'is MR as the source tells' in capsys.readouterr().err
+
+
+def rectangle(x, y, z=3):
+    """A contour between voxels (LPS mm of a grid of 1 mm at the origin)."""
+    return np.array(
+        [(-a, -b, z) for a, b in ((x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1]))]
+    )
+
+
+A, B = rectangle((2, 8), (2, 8)), rectangle((8, 12), (2, 8))
+OVERLAPPING = rectangle((6.5, 12.5), (4.5, 6.5))
+BIG, HOLE, ISLAND = (rectangle((d, 17 - d), (d, 17 - d)) for d in (0.5, 3.5, 6.5))
+TOUCHING_HOLE = rectangle((0.5, 4.5), (3.5, 6.5))
+
+
+@pytest.mark.parametrize(
+    ('lines', 'expected'),
+    [
+        ([A, B], 11 * 7),  # they share the row of voxels at 8
+        ([A, A, A[::-1]], 7 * 7),
+        ([A, OVERLAPPING], 7 * 7 + 4 * 2),
+        ([ISLAND, BIG, HOLE], 16 * 16 - 10 * 10 + 4 * 4),
+        ([BIG, TOUCHING_HOLE], 16 * 16 - 4 * 3),
+        ([BIG, BIG, HOLE, HOLE], 16 * 16 - 10 * 10),
+    ],
+)
+def test_contours_of_a_slice_are_joined_and_those_inside_are_holes(tmp_path, lines, expected):
+    structures(tmp_path / 'RS.dcm', [('a', lines)])
+    drawn = read_structures(tmp_path / 'RS.dcm').contours['a']
+    mask = structure_mask(drawn, Grid((18, 18, 6), np.eye(4)), 'a')
+    assert mask[..., 3].sum() == mask.sum() == expected
+
+
+def test_contours_are_joined_by_exclusive_or_where_the_file_says_so(tmp_path):
+    structures(tmp_path / 'RS.dcm', [('a', [A, OVERLAPPING])], kind=XOR)
+    drawn = read_structures(tmp_path / 'RS.dcm').contours['a']
+    grid = Grid((18, 18, 6), np.eye(4))
+    assert structure_mask(drawn, grid, 'a').sum() == 7 * 7 - 2 * 2 + 4 * 2
+    assert structure_mask(replace(drawn, xor=False), grid, 'a').sum() == 7 * 7 + 4 * 2
+
+
+def test_names_that_are_there_twice_matter_where_they_are_asked_for_and_drawn(source, tmp_path):
+    shapes = drawn(subject(0)[0])
+    marker = ('POI', [rectangle((0, 1), (0, 1))])
+    structures(source / 'p0/RS.dcm', [*shapes, ('bean', []), marker, marker])
+    assert prepare(source, tmp_path / 'out') == 0
+    assert statuses(tmp_path / 'out') == dict.fromkeys(VALUES, 'ok')
+
+
+def test_the_modality_is_that_of_the_series_that_was_drawn_on(tmp_path):
+    """Fusion planning: a CT, an MR of it, and a dose that sorts first."""
+    folder = tmp_path / 'src/p0'
+    for series, modality in (('1.2.1', 'RTDOSE'), ('1.2.2', 'CT'), ('1.2.3', 'MR')):
+        dicom(folder / series, image()[:, :, :3], TURNED, series=series, modality=modality)
+    assert series_modality(folder) == 'CT'
+    assert [series_modality(folder, uid) for uid in ('1.2.2', '1.2.3', '9')] == ['CT', 'MR', 'CT']
+    for series, told in (('1.2.2', 'ct'), ('1.2.3', 'mr')):
+        structures(folder / 'RS.dcm', [('bean', [A])], series=series)
+        found = find_source(tmp_path / 'src', Request())
+        assert found.modality == told and found.subjects[0].series == series

@@ -234,6 +234,38 @@ def test_a_mirrored_shape_is_left_out(tmp_path, capsys, screw):
     assert len(json.loads((tmp_path / 'o' / 'stats.json').read_text())['quality']) == 3
 
 
+@pytest.mark.parametrize(('any_pose', 'left_out'), [(True, ['s2']), (False, [])])
+def test_a_mirrored_shape_joins_no_fixed_model_of_any_pose(tmp_path, screw, any_pose, left_out):
+    mirror = Mesh(screw.vertices * (-1, 1, 1), screw.faces[:, ::-1])
+    turned = screw.with_vertices(screw.vertices @ Rotation.random(random_state=1).as_matrix().T)
+    sources = []
+    for i, mesh in enumerate((screw, turned if any_pose else screw, mirror)):
+        write_mesh(tmp_path / f's{i}.ply', mesh)
+        sources.append(ShapeSource(f's{i}', tmp_path / f's{i}.ply', train=False))
+    settings = PopulationSettings(16, any_pose=any_pose, vertices=200, rounds=1)
+    model, *_ = population.build_population([screw], settings, population.serially)
+    found = register_shapes(tmp_path / 'o', sources, settings, population.serially, model)
+    assert [r.source.id for r in found if r.failure] == left_out
+    assert all('mirror image' in r.failure for r in found if r.failure)
+
+
+def test_a_fixed_model_has_settled_what_is_asked_for(cohort, tmp_path, capsys, screw):
+    settings = PopulationSettings(16, any_pose=True, vertices=200, rounds=1)
+    model, *_ = population.build_population([screw], settings, population.serially)
+    (tmp_path / 'f').mkdir()
+    model.save(tmp_path / 'f/correspondence.npz')
+    command = ['--meshes', str(cohort[0]), '--out', str(tmp_path / 'o')]
+    command += ['--fixed', str(tmp_path / 'f')]
+    for more, words in (
+        (['--particles', '64'], '--particles 64: the fixed model'),
+        (['--correspondence-weight', '1'], 'has 0.3; leave it out'),
+        (['--same-axes'], 'of shapes in any pose'),
+    ):
+        assert run_command('build_pdm', [*command, *more]) == 1
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / 'o').exists()
+
+
 def test_one_surface_makes_a_template_without_modes(tmp_path):
     write_mesh(tmp_path / 'm' / 'only.ply', bent(0))
     command = ['--meshes', str(tmp_path / 'm'), '--out', str(tmp_path / 'o'), *PARTICLES]

@@ -119,6 +119,27 @@ def test_shapes_laid_on_a_fixed_model_do_not_make_it(project, tmp_path, capsys):
     assert stats(path, capsys) == of(path, 'ab')
 
 
+def test_imported_particles_are_built_anew_only_where_asked(project, tmp_path, capsys):
+    data = tmp_path / 'data'
+    assert bring(project({}), data) == 0
+    files = sorted((data / 'shapes/la').rglob('*'))
+    before = [f.read_bytes() for f in files if f.is_file()]
+    capsys.readouterr()
+    command = [str(data), '--particles', '16', '--jobs', '1']
+    assert run_command('build_pdm', command) == 0
+    assert 'kept: la: its particles were imported' in capsys.readouterr().out
+    assert before == [f.read_bytes() for f in files if f.is_file()]
+    # Over what was built, an import counts as one again.
+    built = [data / 'shapes/la' / n for n in ('correspondence.npz', '.model.json')]
+    others = [data / f'shapes/{name}/mirror.particles' for name in ('la',)]
+    for file in (*built, *others):
+        file.write_bytes(b'')
+    assert bring(project({}), data) == 0
+    assert not any(file.exists() for file in (*built, *others))
+    assert run_command('build_pdm', command) == 0
+    assert 'kept: la' in capsys.readouterr().out
+
+
 def test_columns_with_another_meaning_are_named(project, tmp_path, capsys):
     assert bring(project({'a': {'constraints_1': 'c.json', 'notes': ''}}), tmp_path / 'd') == 0
     assert 'columns not taken over: constraints_1' in capsys.readouterr().out
@@ -146,3 +167,14 @@ def test_a_dataset_with_such_names_is_refused(project, tmp_path, capsys):
     assert run_command('build_pdm', [str(tmp_path / 'data'), '--particles', '16']) == 1
     assert 'cannot be the name of a file' in capsys.readouterr().err
     assert read_project(tmp_path / 'data/shapes/la/project.swproj').subjects
+
+
+def test_groups_of_a_table_name_who_has_none_and_refuse_two_values(project, tmp_path, capsys):
+    table = tmp_path / 't.csv'
+    command = [str(project({})), '--group', 'arm', '--csv', str(table), '--permutations', '50']
+    table.write_text('id,arm\na,x\nb,y\nc,\na,x\n')
+    assert run_command('shape_stats', command) == 1  # groups of one
+    assert 'without arm, left out: c, d (2)' in capsys.readouterr().err
+    table.write_text('id,arm\na,x\nb,y\na,y\n')
+    assert run_command('shape_stats', command) == 1
+    assert 'a has arm x and y; keep one row of it' in capsys.readouterr().err

@@ -30,8 +30,8 @@ def subjects(source: Path, request: Request) -> list[SourceSubject]:
 
 def _subject(folder: Path) -> SourceSubject:
     structures = tuple(p for p in _files(folder) if is_structure_set(p))
-    told = DICOM_MODALITIES.get(series_modality(folder) or '')
     series = _series(structures[0]) if len(structures) == 1 else None
+    told = DICOM_MODALITIES.get(series_modality(folder, series) or '')
     return SourceSubject(folder.name, folder, StructureSet(structures), told, series=series)
 
 
