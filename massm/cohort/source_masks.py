@@ -1,26 +1,51 @@
 """One anatomy's mask as a source has it, looked at before it is believed."""
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 from massm.errors import ImageError
 from massm.structures import Grid
 
 # More of a mask than this off its largest part: the part is not the anatomy.
 LOST_SHARE = 0.1
+# Where in a label map a mask was found, in errors.
+VALUES = re.compile(r' \(value [\d, ]*\)$')
 
 
-def check_grid(own: Grid, grid: Grid, where: str) -> None:
-    """Refuses a mask on another grid than the image's.
+def on_grid(voxels: np.ndarray, own: Grid, grid: Grid, where: str, oriented: bool) -> np.ndarray:
+    """``voxels`` of the grid ``own`` as they lie on the image's ``grid``: a mask may be stored in
+    another order or direction of the axes.
+
+    Args:
+        oriented: whether the mask's file says how it lies in the patient; what does not is never
+            turned, since left and right could be exchanged.
 
     Raises:
-        ImageError: see above.
+        ImageError: they are other voxels than the image's.
     """
-    if not own.is_close(grid, tolerance_mm=0.25 * float(grid.spacing.min())):
-        raise ImageError(
-            f'{where}: the mask is {own.shape} with origin {own.affine[:3, 3].round(2)} but '
-            f'the image is {grid.shape} with origin {grid.affine[:3, 3].round(2)}; resample the '
-            'mask onto the image'
-        )
+    tolerance = 0.25 * float(grid.spacing.min())
+    if own.is_close(grid, tolerance):
+        return voxels
+    if oriented:
+        turn = io_orientation(np.linalg.inv(grid.affine) @ own.affine)
+        turned = apply_orientation(voxels, turn)
+        there = Grid(turned.shape, own.affine @ inv_ornt_aff(turn, own.shape))
+        if there.is_close(grid, tolerance):
+            return np.ascontiguousarray(turned)
+    raise ImageError(
+        f'{where}: the mask is {own.shape} with origin {own.affine[:3, 3].round(2)} but '
+        f'the image is {grid.shape} with origin {grid.affine[:3, 3].round(2)}; resample the '
+        'mask onto the image'
+    )
+
+
+def place_in_map(path: Path, values: Sequence[int]) -> str:
+    """Where the mask of the ``values`` of a label map was found."""
+    return f'{path} (value {", ".join(map(str, values))})'
 
 
 def check_inside(mask: np.ndarray, where: str) -> None:
@@ -39,9 +64,13 @@ def check_inside(mask: np.ndarray, where: str) -> None:
 def check_distinct(masks: dict[str, str], name: str, digest: str, where: str) -> None:
     """Refuses one mask under two names; enters ``digest`` of the mask of ``name`` into ``masks``.
 
+    Regions of one label map may be alike in a patient who lacks a part, as both kidneys are where
+    there is one; only the same values under two names are a mistake there.
+
     Raises:
         ImageError: see above.
     """
+    digest = where if VALUES.search(where) else digest
     earlier = next((other for other, known in masks.items() if known == digest), None)
     if earlier is not None:
         raise ImageError(

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     check_jobs(args.jobs)
     if not 0.2 <= args.spacing <= 20:
         raise ConfigError(f'--spacing is in mm, 0.2 to 20; got {args.spacing:g}')
-    request = Request(args.modality, args.labels, args.channel)
+    request = Request(args.modality, args.labels, args.channel, tuple(args.anatomies))
     source = find_source(args.source, request, args.layout)
     options = _options(args, source.modality)
     check_anatomies(source, options.anatomies)

@@ -35,12 +35,15 @@ class Scan:
     oriented: bool = True
 
 
-def read_scan(path: Path, series: str | None = None, modality: str = DEFAULT_MODALITY) -> Scan:
+def read_scan(
+    path: Path, series: str | int | None = None, modality: str = DEFAULT_MODALITY
+) -> Scan:
     """Reads a scan.
 
     Args:
         path: a file, a folder of DICOM slices or a zip of one.
-        series: which DICOM series (the UID or its end) where a folder holds several.
+        series: which DICOM series (the UID or its end) where a folder holds several, or which
+            frame (a number, from 0) of a NIfTI file of several.
         modality: what it has to be.
 
     Raises:
@@ -60,7 +63,9 @@ def read_scan(path: Path, series: str | None = None, modality: str = DEFAULT_MOD
             unpack(path, Path(folder))
             volume, grid, notes, _ = dicom.read_series(Path(folder), series, str(path), modality)
     elif name.endswith(NIFTI_SUFFIXES):
-        volume, grid, oriented, notes = nifti.read_placed(path)
+        volume, grid, oriented, notes = nifti.read_placed(
+            path, frame=series if isinstance(series, int) else None
+        )
     elif name.endswith(ITK_SUFFIXES):
         volume, grid = itk.read_volume(path)
         _, notes = itk_placement(path)
@@ -71,21 +76,22 @@ def read_scan(path: Path, series: str | None = None, modality: str = DEFAULT_MOD
     return Scan(volume, grid, warnings, tuple(slices), oriented)
 
 
-def read_volume(path: Path) -> tuple[np.ndarray, Grid]:
-    """Reads one file of voxels, an image or labels, as float32 ``[X, Y, Z]`` with its grid.
+def read_labels(path: Path) -> tuple[np.ndarray, Grid, bool]:
+    """Reads a mask or a label map ``[X, Y, Z]`` in the file's own kind of numbers, with its grid
+    and whether the header orients it.
 
     Raises:
         ImageError: missing, unreadable, of no kind known here, not 3D, or not finite.
     """
     name = path.name.lower()
     if name.endswith(NIFTI_SUFFIXES):
-        return nifti.read_volume(path)
+        return nifti.read_placed(path, dtype=None)[:3]
     if not name.endswith(ITK_SUFFIXES):
         known = ', '.join(VOLUME_SUFFIXES)
         raise ImageError(f'{path}: not a kind of volume known here; give {known}')
     if not path.is_file():
         raise ImageError(f'{path}: no such file; check the path')
-    return itk.read_volume(path)
+    return *itk.read_volume(path, dtype=None), itk_placement(path)[0]
 
 
 def look_at(source: str, volume: np.ndarray, grid: Grid, modality: str) -> list[str]:

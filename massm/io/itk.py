@@ -27,8 +27,11 @@ def simpleitk() -> Any:
     return SimpleITK
 
 
-def read_volume(path: Path) -> tuple[np.ndarray, Grid]:
-    """Reads a volume as float32 ``[X, Y, Z]`` with its grid in RAS+ mm.
+def read_volume(path: Path, dtype: type | None = np.float32) -> tuple[np.ndarray, Grid]:
+    """Reads a volume as ``[X, Y, Z]`` with its grid in RAS+ mm.
+
+    Args:
+        dtype: of the voxels; by ``None`` the file's own, so that no label is rounded.
 
     Raises:
         ImageError: unreadable, colour, not 3D, or with voxels that are not finite.
@@ -44,7 +47,7 @@ def read_volume(path: Path) -> tuple[np.ndarray, Grid]:
         image = image[:, :, :, 0]
     if image.GetDimension() != 3:
         raise ImageError(f'{path}: the volume is {image.GetSize()}, not 3D; pick one frame of it')
-    volume = np.ascontiguousarray(sitk.GetArrayViewFromImage(image).T, dtype=np.float32)
+    volume = np.ascontiguousarray(sitk.GetArrayViewFromImage(image).T, dtype=dtype)
     if not np.isfinite(volume).all():
         raise ImageError(f'{path}: voxels are NaN or infinite; mend or re-export the volume')
     affine = np.eye(4)

@@ -31,10 +31,17 @@ def read_volume(path: Path) -> tuple[np.ndarray, Grid]:
     return read_placed(path)[:2]
 
 
-def read_placed(path: Path) -> tuple[np.ndarray, Grid, bool, list[str]]:
+def read_placed(
+    path: Path, dtype: type | None = np.float32, frame: int | None = None
+) -> tuple[np.ndarray, Grid, bool, list[str]]:
     """As :func:`read_volume`; and whether the header orients the volume, with remarks
-    (:func:`massm.io.placement.nifti_placement`)."""
-    image, data, grid = _read(path, np.float32)
+    (:func:`massm.io.placement.nifti_placement`).
+
+    Args:
+        dtype: of the voxels; by ``None`` the file's own, so that no label is rounded.
+        frame: which one of a file of several, from 0; a volume is its own frame 0.
+    """
+    image, data, grid = _read(path, dtype, frame)
     if not np.isfinite(data).all():
         bad = int((~np.isfinite(data)).sum())
         raise ImageError(f'{path}: {bad} voxels are NaN or infinite; mend or re-export the volume')
@@ -48,13 +55,22 @@ def read_mask(path: Path) -> tuple[np.ndarray, Grid]:
         ImageError: as :func:`read_volume`; or the values are not 0 and one whole number.
     """
     data, grid = read_volume(path)
+    return as_mask(data, str(path)), grid
+
+
+def as_mask(data: np.ndarray, where: str) -> np.ndarray:
+    """The mask of one anatomy, bool ``[X, Y, Z]``, of the values that were read ``where``.
+
+    Raises:
+        ImageError: they are not 0 and one whole number.
+    """
     high = float(data.max())
     mask = data > 0.5 * high if high > 0 else np.zeros(data.shape, dtype=bool)
     far_off = np.abs(data - high * mask) > ROUNDING * abs(high)
     is_whole = abs(high - round(high)) <= ROUNDING * high and round(high) >= 1
     if far_off.any() or not (is_whole or high == 0):
-        raise ImageError(f'{path}: {_not_a_mask(data)}')
-    return mask, grid
+        raise ImageError(f'{where}: {_not_a_mask(data)}')
+    return mask
 
 
 def _not_a_mask(data: np.ndarray) -> str:
@@ -97,7 +113,9 @@ def write_volume(path: Path, data: np.ndarray, grid: Grid, oriented: bool = True
         nibabel.save(image, temporary)
 
 
-def _read(path: Path, dtype: type) -> tuple[nibabel.Nifti1Image, np.ndarray, Grid]:
+def _read(
+    path: Path, dtype: type | None, frame: int | None
+) -> tuple[nibabel.Nifti1Image, np.ndarray, Grid]:
     path = Path(path)
     if not path.is_file():
         raise ImageError(f'{path}: no such file; check the path')
@@ -111,14 +129,26 @@ def _read(path: Path, dtype: type) -> tuple[nibabel.Nifti1Image, np.ndarray, Gri
         ) from error
     if data.dtype.kind not in 'iufb':
         raise ImageError(f'{path}: voxels are {data.dtype}, not numbers; convert it to greyscale')
+    if frame is not None:
+        data = _frame(path, data, frame)
     while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]
     if data.ndim != 3:
         raise ImageError(f'{path}: the volume is {data.shape}, not 3D; pick one frame of it')
     try:
-        return image, data.astype(dtype), Grid(data.shape, affine_mm(image))
+        return image, data.astype(dtype or data.dtype), Grid(data.shape, affine_mm(image))
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from error
+
+
+def _frame(path: Path, data: np.ndarray, frame: int) -> np.ndarray:
+    frames = data.reshape(*data.shape[:3], -1)
+    if frame >= frames.shape[-1]:
+        raise ImageError(
+            f'{path}: the volume is {data.shape} and has no frame {frame}, counted from 0; take '
+            'another, or put the file of all frames there'
+        )
+    return frames[..., frame]
 
 
 def _content(path: Path) -> tuple[nibabel.Nifti1Image, np.ndarray]:

@@ -1,5 +1,6 @@
 """Whether a file says how its voxels lie in the patient, or leaves it to be guessed."""
 
+import re
 from pathlib import Path
 
 import nibabel
@@ -9,6 +10,8 @@ HEADER_BYTES = 2**16
 UNKNOWN = 'the file does not say how it lies in the patient: left and right may be exchanged'
 # Two placements in one header further apart than this, mm, are not rounding.
 APART_MM = 1.0
+# The values of NRRD's field space that tell left from right; others name a frame without a patient.
+NRRD_SPACES = re.compile(rb'(left|right)-|[lr][ap]st?$')
 
 
 def nifti_placement(image: nibabel.spatialimages.SpatialImage) -> tuple[bool, list[str]]:
@@ -32,11 +35,10 @@ def itk_placement(path: Path) -> tuple[bool, list[str]]:
     with path.open('rb') as stream:
         head = stream.read(HEADER_BYTES)
     if head.startswith(b'NRRD'):
-        fields = {
-            line.split(b':')[0].strip().lower() for line in head.split(b'\n\n')[0].split(b'\n')
-        }
-        oriented = b'space' in fields
-        sized = bool({b'spacings', b'space directions'} & fields)
+        lines = (line.partition(b':') for line in head.split(b'\n\n')[0].lower().split(b'\n'))
+        fields = {key.strip(): value.strip() for key, _, value in lines}
+        oriented = bool(NRRD_SPACES.match(fields.get(b'space', b'')))
+        sized = bool({b'spacings', b'space directions'} & fields.keys())
     else:
         keys = {line.split(b'=')[0].strip() for line in head.split(b'\n') if b'=' in line}
         oriented = bool({b'TransformMatrix', b'Orientation', b'Rotation'} & keys)

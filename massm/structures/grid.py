@@ -10,6 +10,8 @@ from massm.errors import ImageError
 # Voxels along each side of a cell of the detector's map: the stride of the backbone's finest level,
 # and what volumes are cut and padded to. Nothing else says 4.
 CELL = 4
+# Voxels of less than this share of the box that their sides would span lie in a plane.
+SINGULAR = 1e-6
 
 
 def in_field_of_view(points_vox: np.ndarray, shape: Any, margin: float = 0.0) -> np.ndarray:
@@ -42,7 +44,8 @@ class Grid:
             raise ImageError(f'a grid needs three positive sizes, got {self.shape}')
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise ImageError('a grid needs a finite 4x4 affine; mend the file header')
-        if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+        if abs(np.linalg.det(affine[:3, :3])) <= SINGULAR * sizes.prod():
             raise ImageError('the affine is singular (an axis has zero spacing); mend the header')
         affine.setflags(write=False)
         object.__setattr__(self, 'shape', shape)

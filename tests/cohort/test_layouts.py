@@ -8,6 +8,10 @@ import pytest
 
 from massm.cli import run_command
 from massm.cohort.manifest import load_manifest
+from massm.cohort.sources.find import find_source
+from massm.cohort.sources.label_table import read_label_table
+from massm.cohort.sources.request import Request
+from massm.errors import DatasetError
 from massm.structures import AnatomyStatus
 from tests.mr_cohort import AFFINE, SHAPE, VALUES, describe, save, subject, write_cohort
 
@@ -89,6 +93,46 @@ def test_a_region_of_several_labels_is_one_anatomy(tmp_path):
     assert prepare(write_cohort(tmp_path / 'other', 'totalseg', 1), whole) == 0
     mask = 'masks/bean/p0.nii.gz'
     assert (out / mask).read_bytes() == (whole / mask).read_bytes()
+
+
+def test_nested_regions_may_be_alike_in_one_patient(tmp_path, capsys):
+    """Who has one kidney has the same mask of it and of both; one value of two names is none of
+    that."""
+    source, out = write_cohort(tmp_path / 'src', 'multilabel', 1), tmp_path / 'out'
+    (source / 'labels.json').write_text('{"bean": [1, 3], "pea": 1}')
+    assert prepare(source, out) == 0
+    assert statuses(out) == statuses(out, 'bean') == {'p0': 'ok'}
+    (source / 'labels.json').write_text('{"bean": 1, "pea": [1]}')
+    assert prepare(source, tmp_path / 'other') == 1
+    assert 'p0/labels.nii.gz (value 1): is the same mask as bean' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['clear', 'Unknown', 'unlabeled', '???'])
+def test_the_value_0_is_the_background_by_any_name(tmp_path, name):
+    content = {'0': name, '1': 'bean', '2': 'pea'}
+    (tmp_path / 'table.json').write_text(json.dumps(content))
+    assert read_label_table(tmp_path / 'table.json', ['bean']) == (('bean', (1,)), ('pea', (2,)))
+    for table, asked in ((content, [name]), ({name: [0, 1]}, [])):
+        (tmp_path / 'table.json').write_text(json.dumps(table))
+        with pytest.raises(DatasetError, match='value 0, which is the background'):
+            read_label_table(tmp_path / 'table.json', asked)
+
+
+def test_a_description_that_is_no_table_leaves_the_subjects_theirs(tmp_path):
+    """As MONAI's list of data, which has that name too."""
+    source = write_cohort(tmp_path, 'multilabel', 1)
+    (source / 'labels.json').rename(source / 'p0/labels.json')
+    training = [{'image': f'p{i}/mr.nii.gz', 'label': f'p{i}/labels.nii.gz'} for i in range(99)]
+    (source / 'dataset.json').write_text(json.dumps({'training': training}))
+    (found,) = find_source(source, Request()).subjects
+    assert found.masks.names() == VALUES.keys()
+    describe(source, labels={'liver': 1})
+    (found,) = find_source(source, Request()).subjects
+    assert found.masks.names() == {'liver'}
+    (source / 'list.json').write_text(json.dumps({'training': training}))
+    with pytest.raises(DatasetError, match=r'does not give a name') as error:
+        find_source(source, Request(labels=source / 'list.json'))
+    assert len(str(error.value)) < len(str(source)) + 160
 
 
 def test_the_table_in_totalsegmentators_own_header_is_read(tmp_path):
@@ -180,6 +224,10 @@ def channel(name):
     return lambda source: describe(source, channel_names={'0': name}, labels=VALUES)
 
 
+def no_labels(source):
+    describe(source, channel_names={'0': 'T1'})
+
+
 def map_beside_masks(source):
     save(source / 'p0/labels.nii.gz', subject(0)[0])
 
@@ -198,6 +246,7 @@ WRONG = [
     ('multilabel', table('{"1": "../a"}'), ['--anatomies', '../a'], 'cannot be the name of a file'),
     ('multilabel', table('{"1": "liver"}'), [], 'no subject has a mask of bean, pea; there are'),
     ('nnunet', gone('dataset.json'), [], 'dataset.json: is missing'),
+    ('nnunet', no_labels, [], 'has no labels; write'),
     ('nnunet', channel('noNorm'), [], 'say it with --modality'),
     ('nnunet', nothing, ['--modality', 'ct'], 'is MR as the source tells'),
     ('flat', nothing, [], 'say it with --modality ct or mr'),

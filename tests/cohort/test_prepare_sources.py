@@ -72,7 +72,10 @@ def test_a_ct_is_looked_at_as_infer_does(tmp_path, capsys, kind):
     assert words in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(('scale', 'words'), [(0.001, 'field of view'), (1000.0, 'GiB are free')])
+@pytest.mark.parametrize(
+    ('scale', 'words'),
+    [(0.001, 'field of view'), (0.0003, 'field of view'), (1000.0, 'GiB are free')],
+)
 def test_a_ct_in_other_units_is_left_out(tmp_path, capsys, scale, words):
     affine = np.diag([scale] * 3 + [1]) @ AFFINE
     write_subject(tmp_path / 'src/a', affine)

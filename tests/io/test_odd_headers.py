@@ -8,8 +8,10 @@ import pytest
 import SimpleITK as sitk
 
 from massm.errors import ImageError
+from massm.io.detached import data_files
 from massm.io.images import read_scan
 from massm.io.nifti import map_volume, read_mask, write_volume
+from massm.io.placement import itk_placement
 from massm.structures import Grid
 from tests.robustness.scans import itk_image, nifti, nifti_bytes
 
@@ -85,6 +87,61 @@ def test_nrrd_and_metaimage_that_leave_it_to_be_guessed(hu, tmp_path):
     head += 'ElementSpacing = 3 4 5\nElementDataFile = LOCAL\n'
     (tmp_path / 'b.mha').write_bytes(head.encode() + hu.tobytes('F'))
     assert UNKNOWN in read_scan(tmp_path / 'b.mha').warnings[0]
+
+
+@pytest.mark.parametrize(
+    ('space', 'told'),
+    [
+        ('scanner-xyz', False),
+        ('3D-right-handed', False),
+        ('RAS', True),
+        ('Left-Anterior-Superior', True),
+    ],
+)
+def test_an_nrrd_in_a_frame_without_a_patient_is_told(hu, tmp_path, space, told):
+    axes = 'space directions: (3,0,0) (0,4,0) (0,0,5)'
+    path = nrrd(tmp_path / 'a.nrrd', hu, f'space: {space}', axes)
+    oriented, notes = itk_placement(path)
+    assert oriented is told and [UNKNOWN in note for note in notes] == [True] * (not told)
+
+
+def test_a_frame_is_one_of_those_that_there_are(hu, tmp_path):
+    path = nifti(tmp_path / 'a.nii.gz', np.stack([hu, hu + 1, 2 * hu], -1), AFFINE)
+    assert np.array_equal(read_scan(path, 1).volume, hu + 1)
+    with pytest.raises(ImageError, match='not 3D'):
+        read_scan(path)
+    with pytest.raises(ImageError, match='has no frame 3'):
+        read_scan(path, 3)
+    alone = nifti(tmp_path / 'b.nii.gz', hu, AFFINE)
+    assert np.array_equal(read_scan(alone, 0).volume, hu)
+    with pytest.raises(ImageError, match='has no frame 1'):
+        read_scan(alone, 1)
+
+
+HEADERS = {
+    'a.mhd': ('NDims = 3\nElementDataFile = a.raw\n', ['a.raw']),
+    'list.mhd': (
+        'NDims = 3\r\nElementDataFile = LIST\r\ns1.raw\r\ns2.raw\r\n',
+        ['s1.raw', 's2.raw'],
+    ),
+    'pattern.mhd': ('ElementDataFile = s%d.raw 1 2 1\n', ['s1.raw', 's2.raw']),
+    'local.mha': ('ElementDataFile = LOCAL\n', []),
+    'a.nhdr': ('NRRD0004\ntype: short\ndata file: a.raw\n', ['a.raw']),
+    'list.nhdr': ('NRRD0004\ndatafile: LIST\ns1.raw\ns2.raw\n', ['s1.raw', 's2.raw']),
+    'local.nrrd': ('NRRD0004\ntype: short\n\ndata file: a.raw\n', []),
+    'gone.nhdr': ('NRRD0004\ndata file: gone.raw\n', []),
+    'odd.nhdr': (f'NRRD0004\ndata file: {"x" * 999}\n', []),
+}
+
+
+@pytest.mark.parametrize('name', HEADERS)
+def test_the_files_of_voxels_that_a_header_names(tmp_path, name):
+    for other in ('a.raw', 's1.raw', 's2.raw', 'other.raw'):
+        (tmp_path / other).write_bytes(b'voxels')
+    text, named = HEADERS[name]
+    (tmp_path / name).write_bytes(text.encode())
+    assert data_files(tmp_path / name) == [tmp_path / n for n in named]
+    assert data_files(tmp_path / 'no.mhd') == []
 
 
 @pytest.mark.parametrize(('unit', 'factor'), [('micron', 1000.0), ('meter', 0.001), ('mm', 1.0)])

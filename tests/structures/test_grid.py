@@ -57,3 +57,12 @@ def test_working_grid_does_not_depend_on_axis_direction(flip):
 def test_nonsense_is_refused(shape, affine):
     with pytest.raises(ImageError):
         Grid(shape, affine)
+
+
+def test_small_voxels_are_no_plane():
+    """As of a header in metres; a plane is one at any size of voxels."""
+    small = Grid((9, 9, 9), np.diag([8e-4, 8e-4, 8e-4, 1]))
+    assert np.allclose(small.spacing, 8e-4)
+    flat = 1e3 * np.array([[1.0, 0, 1, 0], [0, 1, 1, 0], [0, 0, 1e-9, 0], [0, 0, 0, 1e-3]])
+    with pytest.raises(ImageError, match='singular'):
+        Grid((9, 9, 9), flat)

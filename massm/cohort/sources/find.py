@@ -92,9 +92,10 @@ def check_anatomies(source: Source, anatomies: tuple[str, ...]) -> None:
     known: set[str] = set().union(*(subject.masks.names() for subject in source.subjects))
     unknown = [name for name in anatomies if name not in known]
     if unknown:
+        listed = ', '.join(sorted(known)[:20]) + (' ...' if len(known) > 20 else '')
+        listed = listed or 'none at all, or only links that lead nowhere'
         raise DatasetError(
-            f'{source.root}: no subject has a mask of {", ".join(unknown)}; there are '
-            f'{", ".join(sorted(known)[:20])}{" ..." if len(known) > 20 else ""}'
+            f'{source.root}: no subject has a mask of {", ".join(unknown)}; there are {listed}'
         )
     for name in anatomies:
         check_name(name, f'{source.root}: anatomies', DatasetError)

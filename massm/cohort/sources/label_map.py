@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from massm.cohort.source_masks import check_grid
+from massm.cohort.source_masks import on_grid, place_in_map
+from massm.cohort.sources.images import is_there
 from massm.cohort.sources.label_table import IGNORE, Table
 from massm.cohort.sources.subject import SourceMask
 from massm.errors import ImageError
-from massm.io.images import read_volume
+from massm.io.images import read_labels
 from massm.structures import Grid
 
 # Values may be off whole numbers by this: float files.
@@ -38,7 +39,7 @@ class LabelMap:
 
     def read(self, anatomies: Sequence[str], grid: Grid) -> Iterator[SourceMask]:
         """See :class:`massm.cohort.sources.subject.MaskSource`."""
-        if not self.path.exists():
+        if not is_there(self.path):
             yield from (SourceMask(name, None, str(self.path)) for name in anatomies)
             return
         labels, present = self._labels(grid)
@@ -49,22 +50,22 @@ class LabelMap:
         ignored = np.isin(labels, values.get(IGNORE, ()))
         for name in anatomies:
             own = set(values.get(name, ())) & present
-            where = f'{self.path} (value {", ".join(map(str, values.get(name, ())))})'
+            where = place_in_map(self.path, values.get(name, ()))
             mask = np.isin(labels, list(own)) if own else None
             yield SourceMask(name, mask, where, tuple(remarks), _meet(mask, ignored))
             remarks = []
 
     def _labels(self, grid: Grid) -> tuple[np.ndarray, set[int]]:
-        volume, own = read_volume(self.path)
-        check_grid(own, grid, str(self.path))
-        labels = np.round(volume)
+        volume, own, oriented = read_labels(self.path)
+        volume = on_grid(volume, own, grid, str(self.path), oriented)
+        is_whole = volume.dtype.kind in 'iu'
+        labels = volume if is_whole else np.round(volume).astype(np.int64)
         if volume.min() < 0 or np.abs(volume - labels).max() > ROUNDING:
             shown = ', '.join(f'{v:.4g}' for v in np.unique(volume)[:SHOWN])
             raise ImageError(
                 f'{self.path}: values are {shown}, ...; a label map holds whole numbers from 0 up: '
                 'export it again without interpolation or scaling'
             )
-        labels = labels.astype(np.int32)
         present = set(np.unique(labels).tolist())
         if 0 not in present:
             raise ImageError(

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from massm.io.detached import data_files
+from massm.io.images import ITK_SUFFIXES
 from massm.structures import Grid
 
 
@@ -42,18 +44,22 @@ class MaskSource(Protocol):
 
 @dataclass(frozen=True)
 class SourceSubject:
-    """A subject's ``id``, ``image`` (a file, or a folder of DICOM slices and the ``series`` in it)
-    and ``masks``; where the source tells them, its ``modality`` and its ``split``."""
+    """A subject's ``id``, ``image`` (a file, or a folder of DICOM slices; the ``series`` in it, or
+    the number of its frame, where it holds several) and ``masks``; where the source tells them, its
+    ``modality`` and its ``split``."""
 
     id: str
     image: Path
     masks: MaskSource
     modality: str | None = None
     split: str | None = None
-    series: str | None = None
+    series: str | int | None = None
 
 
 def subject_files(subject: SourceSubject, anatomies: Sequence[str]) -> list[Path]:
-    """Every file that is read for ``anatomies`` of ``subject``; those in a folder one by one."""
+    """Every file that is read for ``anatomies`` of ``subject``; those in a folder one by one, and
+    with a header the files of its voxels."""
     image = sorted(subject.image.rglob('*')) if subject.image.is_dir() else [subject.image]
-    return [*image, *subject.masks.files(anatomies)]
+    files = [*image, *subject.masks.files(anatomies)]
+    headers = [path for path in files if path.name.lower().endswith(ITK_SUFFIXES)]
+    return files + [file for path in headers for file in data_files(path)]
