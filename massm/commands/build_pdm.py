@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from massm.cohort.surface_cohort import ShapeSource
     from massm.shape.population import TaskRunner
 
+INTERRUPTED = 'run again to go on'
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
