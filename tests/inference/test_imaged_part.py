@@ -18,10 +18,14 @@ def scan(padding):
     return ImagedPart.of(volume, GRID)
 
 
+def ball_at(height):
+    mesh = ball(15)
+    return mesh.with_vertices(mesh.vertices + np.array([0, 0, height]))
+
+
 @pytest.mark.parametrize('middle', [40, 18, 10, -2, 62])
 def test_a_ball_is_seen_as_far_as_planes_were_imaged(middle):
-    mesh = ball(15)
-    mesh = mesh.with_vertices(mesh.vertices + (0, 0, middle))
+    mesh = ball_at(middle)
     seen = scan(padding=True).bounding(mesh).shows(mesh.vertices)
     inside = (mesh.vertices[:, 2] > 19) & (mesh.vertices[:, 2] < 59)
     assert (seen == inside).all()
@@ -29,16 +33,14 @@ def test_a_ball_is_seen_as_far_as_planes_were_imaged(middle):
 
 
 def test_without_padding_the_file_decides():
-    mesh = ball(15)
-    mesh = mesh.with_vertices(mesh.vertices + (0, 0, 5))
+    mesh = ball_at(5)
     seen = scan(padding=False).bounding(mesh).shows(mesh.vertices)
     assert (seen == (mesh.vertices[:, 2] >= -1)).all()
 
 
 def test_a_tip_that_ends_with_the_tissue_is_whole():
     """A brain without its skull: prediction and dark voxels around differ by a millimetre."""
-    mesh = ball(15)
-    mesh = mesh.with_vertices(mesh.vertices + (0, 0, 33.5))
+    mesh = ball_at(33.5)
     padded = scan(padding=True)
     assert padded.bounding(mesh).shows(mesh.vertices).all()
     assert not padded.shows(mesh.vertices).all()
