@@ -35,7 +35,8 @@ def run_command(module: str, argv: Sequence[str] | None = None, program: str | N
 
 
 def run_module(command: ModuleType, argv: Sequence[str] | None = None, program: str = '') -> int:
-    """Parses ``argv`` for a module with ``add_arguments`` and ``run`` and runs it.
+    """Parses ``argv`` for a module with ``add_arguments`` and ``run`` and runs it; what its
+    ``INTERRUPTED`` says to do is told after Ctrl-C.
 
     Returns:
         0, or 1 after a mistake of the user's, told in one sentence (``--debug``: the traceback).
@@ -52,7 +53,8 @@ def run_module(command: ModuleType, argv: Sequence[str] | None = None, program: 
         args = parser.parse_args(argv, args)
         return int(command.run(args) or 0)
     except KeyboardInterrupt:
-        print('interrupted; finished files are whole, run again to go on', file=sys.stderr)
+        advice = getattr(command, 'INTERRUPTED', 'run again')
+        print(f'interrupted; finished files are whole, {advice}', file=sys.stderr)
         return 130
     except (MassmError, OSError) as error:
         if args.debug:

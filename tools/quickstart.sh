@@ -76,6 +76,7 @@ else
   LAST=$(tail -n 1 "$SOURCE/meta.csv" | cut -d ';' -f 1)
   python tools/export_model.py $CONFIG "$BEST" --out "$WORK/model" --data "synthetic thorax" \
     --licence Apache-2.0 --cfg-options "${AGREED[@]}"
+  rm -rf "$WORK/inferred"  # of another cohort, if anything
   python tools/infer.py "$SOURCE/$LAST/ct.nii.gz" --model "$WORK/model" --out "$WORK/inferred" --report
 fi
 

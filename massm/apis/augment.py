@@ -106,7 +106,7 @@ def _check(manifest: Manifest, out: Path) -> None:
         raise DatasetError(f'{out}: is there; choose another folder, so that nothing is replaced')
     if out.is_relative_to(manifest.root.resolve()):
         raise DatasetError(f'{out}: lies in the dataset itself; choose a folder beside it')
-    if any(subject.id.startswith(PREFIX) for subject in manifest.subjects):
+    if any(s.generated_from or s.id.startswith(PREFIX) for s in manifest.subjects):
         raise DatasetError(
             f'{manifest.root}: has generated patients already; augment the dataset it came from'
         )
@@ -160,7 +160,7 @@ def _write(
                 mesh = _moved(read_mesh(files['mesh'][k]), grid, warp)
                 entry = _write_shape(dataset, moved, k, mesh, name, out, entry)
         anatomies[anatomy] = entry
-    return SubjectEntry(name, 'train', image, anatomies)
+    return SubjectEntry(name, 'train', image, anatomies, generated_from=base.id)
 
 
 def _write_shape(

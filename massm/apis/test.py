@@ -21,8 +21,16 @@ from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
 from massm.engine.hooks import PredictionHook
 from massm.evaluation.case_prediction import CasePrediction
-from massm.evaluation.summary import Row, by_anatomy, mean_over_anatomies, merge_rows, with_mean
+from massm.evaluation.summary import (
+    TESTED,
+    Row,
+    by_anatomy,
+    mean_over_anatomies,
+    merge_rows,
+    with_mean,
+)
 from massm.io.atomic import write_text
+from massm.io.digest import content_digest
 from massm.io.particles import write_particles
 from massm.io.writable import make_writable
 
@@ -92,9 +100,9 @@ def test(
 ) -> TestResult:
     """Tests ``checkpoint``, or the best one of the work dir, on the config's test split.
 
-    Writes ``WORK_DIR/test/`` (``cases.csv``, ``metrics.json``, predicted particles) and figures to
-    ``WORK_DIR/report/``; with ``report`` also ``report.html`` with surfaces coloured by their
-    distance to the reference.
+    Writes ``WORK_DIR/test/`` (``cases.csv``, ``metrics.json``, ``tested.json``, predicted
+    particles) and figures to ``WORK_DIR/report/``; with ``report`` also ``report.html`` with
+    surfaces coloured by their distance to the reference.
 
     Raises:
         CheckpointError: there is none, or it belongs to another config.
@@ -119,8 +127,15 @@ def test(
     folder = Path(config.work_dir)
     result = TestResult(summarise(rows), rows, folder / 'test')
     if is_main_process():
-        root = Path(runner.test_dataloader.dataset.metainfo['data_root']) if report else None
-        _write(result, folder, keeper.predictions, root)
+        known = runner.test_dataloader.dataset.metainfo
+        (result.folder / TESTED).unlink(missing_ok=True)  # until the files are those of this test
+        _write(result, folder, keeper.predictions, Path(known['data_root']) if report else None)
+        tested = {
+            'checkpoint': content_digest(Path(config.load_from)),
+            'split': config.test_dataloader.dataset.get('split'),
+            'shape_model': known.get('shape_model'),
+        }
+        write_text(result.folder / TESTED, json.dumps(tested, indent=1) + '\n')
     return result
 
 

@@ -75,18 +75,25 @@ def imaged_extent(volume: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ends_with_scan(mask: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
-    """Whether the scan, which was imaged from plane ``low`` to plane ``high``, cuts an anatomy: its
-    section with an outermost plane is at least a quarter of its largest along that axis. Where
-    planes were not padded the volume's own edge decides
+    """Whether the scan, which was imaged from plane ``low`` to plane ``high``, cuts an anatomy
+    (:func:`cut_planes`)."""
+    return bool(cut_planes(mask, low, high).any())
+
+
+def cut_planes(mask: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """``[3, 2]`` bool: whether an anatomy is cut by the first and by the last plane along each axis
+    that were imaged, ``low`` and ``high``: its section there is at least a quarter of its largest
+    between them. Where planes were not padded the volume's own edge decides
     (:func:`massm.shape.reconstruction.touches_edge`); a tip that ends where the tissue does, as a
     brain's without its skull, is whole."""
+    cut = np.zeros((3, 2), dtype=bool)
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
         section = np.count_nonzero(mask, axis=others)
-        for plane, edge in ((low[axis], 0), (high[axis], mask.shape[axis] - 1)):
-            if plane != edge and section[plane] >= CUT_SECTION * section.max() > 0:
-                return True
-    return False
+        least = CUT_SECTION * section[low[axis] : high[axis] + 1].max()
+        for end, (plane, edge) in enumerate(((low[axis], 0), (high[axis], mask.shape[axis] - 1))):
+            cut[axis, end] = section.any() and plane != edge and section[plane] >= least
+    return cut
 
 
 def juts_out(points_mm: np.ndarray, grid: Grid) -> bool:

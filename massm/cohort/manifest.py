@@ -44,13 +44,14 @@ class AnatomyEntry:
 
 @dataclass(frozen=True)
 class SubjectEntry:
-    """One subject: id, split, image path (relative; ``None`` where shapes came without one) and
-    its anatomies."""
+    """One subject: id, split, image path (relative; ``None`` where shapes came without one), its
+    anatomies, and of a generated patient the id of the true one that was warped."""
 
     id: str
     split: str
     image: str | None
     anatomies: dict[str, AnatomyEntry] = field(default_factory=dict)
+    generated_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,8 @@ def subject_to_json(subject: SubjectEntry) -> dict[str, Any]:
     for name, entry in subject.anatomies.items():
         anatomies[name] = {k: v for k, v in vars(entry).items() if v is not None}
         anatomies[name]['status'] = entry.status.value
-    return {**vars(subject), 'anatomies': anatomies}
+    row = {**vars(subject), 'anatomies': anatomies}
+    return {k: v for k, v in row.items() if k != 'generated_from' or v is not None}
 
 
 def subject_from_json(row: dict[str, Any]) -> SubjectEntry:
@@ -204,4 +206,5 @@ def subject_from_json(row: dict[str, Any]) -> SubjectEntry:
         anatomies[name] = AnatomyEntry(**{**entry, 'status': AnatomyStatus(entry['status'])})
     if row['split'] not in SPLITS:
         raise ValueError(f'{row["id"]}: split {row["split"]!r} is none of {SPLITS}')
-    return SubjectEntry(str(row['id']), row['split'], row['image'], anatomies)
+    base = row.get('generated_from')
+    return SubjectEntry(str(row['id']), row['split'], row['image'], anatomies, base)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from massm.shape.population import TaskRunner
 
 PARTICLES = 1024
+INTERRUPTED = 'run again to go on'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,8 @@ Examples:
       --out models/thorax --cfg-options data_root=work_dirs/quickstart/dataset
   python tools/export_model.py --network models/thorax network.onnx --size 128 128 128
 
-Without CHECKPOINT the best of the config's work dir is taken.
+Without CHECKPOINT the best of the config's work dir is taken. The card quotes what
+`massm test` wrote beside it, if that is of this checkpoint and not of training subjects.
 """
 
 import argparse

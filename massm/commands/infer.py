@@ -8,7 +8,8 @@ Examples:
 
 Inputs: NIfTI, NRRD, MetaImage, a folder or zip of one DICOM series, or a folder of images. Each
 gets a folder in OUT with `result.json`; `summary.csv` and `project.swproj` are about all results in
-OUT, those of earlier runs too. Nothing but results of earlier runs is ever replaced.
+OUT, those of earlier runs too. Nothing but an earlier result of the same image is ever replaced:
+patients whose files are called alike need one call for all, or an OUT each.
 An image that cannot be used is told and left out; the exit code is then 1.
 """
 
@@ -26,13 +27,22 @@ from typing import TYPE_CHECKING
 from massm.commands.options import add_config_options, add_trust, check_device, check_jobs
 from massm.commands.progress import track
 from massm.errors import ConfigError, MassmError
-from massm.inference.earlier_results import COHORT_FILES, check_out, check_replaceable
+from massm.inference.earlier_results import (
+    COHORT_FILES,
+    check_out,
+    check_replaceable,
+    result_folders,
+)
 from massm.inference.model_search import find_model
 from massm.inference.result_formats import DEFAULT_FORMATS, FORMATS
+from massm.io.dicom_seg import check_segmentable
 
 if TYPE_CHECKING:
     from massm.inference.inferencer import MASSMInferencer
     from massm.inference.results import InferenceResult
+
+# What to do after Ctrl-C.
+INTERRUPTED = 'run again with the images that are left'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +75,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Infers every image; 1 if one could not be used."""
-    from massm.inference.cohort_files import write_cohort_files
     from massm.io.writable import make_writable
 
     _check(args)
@@ -74,25 +83,40 @@ def run(args: argparse.Namespace) -> int:
     names = unique_names(images)
     make_writable(args.out)
     check_out(args.out)
-    done = []
-    results = finished(inferencer, images, names, args)
-    if len(images) > 1:
-        results = track(results, len(images), 'images', stderr=args.json)
-    for name, result in results:
-        if isinstance(result, Exception):
-            print(f'error: {result}', file=sys.stderr)
-            continue
-        done.append(name)
-        if not args.json:
-            _show(result, f'{name} ({names.index(name) + 1} of {len(images)})')
-    if done:
-        write_cohort_files(args.out, set(names) - set(done))
+    done = _infer(inferencer, images, names, args)
     if args.json:
         folders = {name: str(args.out / name / 'result.json') for name in done}
         print(json.dumps({'images': len(images), 'results': folders}, indent=1))
     elif done:
         print(f'{len(done)} of {len(images)} images in {args.out}; summary.csv has a row each')
     return int(len(done) < len(images))
+
+
+def _infer(
+    inferencer: 'MASSMInferencer', images: list, names: list[str], args: argparse.Namespace
+) -> list[str]:
+    """Writes and tells every result, and the cohort's files, also when it is interrupted; the names
+    of those that are done."""
+    from massm.inference.cohort_files import write_cohort_files
+
+    done, failed = [], set()
+    results = finished(inferencer, images, names, args)
+    if len(images) > 1:
+        results = track(results, len(images), 'images', stderr=args.json)
+    try:
+        for name, result in results:
+            if isinstance(result, Exception):
+                print(f'error: {result}', file=sys.stderr)
+                # What was refused left what is there as it was: it may be another image's.
+                failed |= set() if isinstance(result, ConfigError) else {name}
+                continue
+            done.append(name)
+            if not args.json:
+                _show(result, f'{name} ({names.index(name) + 1} of {len(images)})')
+    finally:
+        if set(result_folders(args.out)) - failed:
+            write_cohort_files(args.out, failed)
+    return done
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -112,7 +136,9 @@ def finished(
     with ThreadPoolExecutor(jobs) as pool:
         for image, name in zip(images, names, strict=True):
             try:
-                check_replaceable(args.out / name)
+                check_replaceable(args.out / name, image)
+                if 'dicomseg' in args.formats:
+                    check_segmentable(Path(image))
                 result = inferencer(image)[0]
             except Exception as error:  # one image never stops the others; what it was is told
                 yield name, _told(image, error, args)
@@ -127,7 +153,7 @@ def finished(
 def _write(args: argparse.Namespace, name: str, result: 'InferenceResult') -> 'InferenceResult':
     from massm.inference.result_files import write_result
 
-    write_result(args.out / name, result, args.formats)
+    result = write_result(args.out / name, result, args.formats)
     if args.report:
         from massm.visualization.report import write_report
 

@@ -25,6 +25,8 @@ from massm.errors import ConfigError
 if TYPE_CHECKING:
     from massm.cohort.prepare import PrepareOptions, SubjectResult
 
+INTERRUPTED = 'run again to go on'
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""

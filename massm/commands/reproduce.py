@@ -15,6 +15,8 @@ from pathlib import Path
 from massm.commands.options import add_config_options
 from massm.errors import ConfigError
 
+INTERRUPTED = 'run again to go on'
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""

@@ -8,6 +8,8 @@ import os
 
 from massm.commands.options import add_config, add_launcher, add_trust
 
+INTERRUPTED = 'run again with --resume to go on'
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""

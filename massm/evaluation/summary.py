@@ -7,6 +7,8 @@ import numpy as np
 COUNTS = ('found', 'missed', 'false')
 LABELS = ('id', 'anatomy', 'status', 'score')
 Row = dict[str, Any]
+# Beside ``metrics.json``: of which checkpoint, split and shape models that is.
+TESTED = 'tested.json'
 
 
 def merge_rows(*tables: list[Row]) -> list[Row]:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from massm.errors import ConfigError
+from massm.io.digest import content_digest
 
 RESULT_FORMAT = 'massm-result'
 COHORT_FILES = ('summary.csv', 'project.swproj')
@@ -39,17 +40,32 @@ def files_of(folder: Path) -> set[Path]:
     return {p for p in paths if p.is_file() and p.resolve().is_relative_to(root)}
 
 
-def check_replaceable(folder: Path) -> None:
-    """Refuses a folder that a result would replace and that is none itself.
+def check_replaceable(folder: Path, image: str | Path) -> None:
+    """Refuses a folder that the result of ``image`` would replace and that is none of it.
 
     Raises:
-        ConfigError: it holds something, and no result of ours.
+        ConfigError: it holds something and no result of ours, or that of another image.
     """
-    if folder.is_dir() and read_result(folder) is None and any(folder.iterdir()):
+    earlier = read_result(folder)
+    if earlier is None and folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(
             f'{folder}: is there and no earlier result (it has no result.json of one); choose '
             'another --out, so that nothing of yours is replaced'
         )
+    if earlier is not None and not _is_of(earlier, Path(image)):
+        raise ConfigError(
+            f'{folder}: is the result of another image ({earlier.get("image")}) than {image}; '
+            f'choose another --out, as {folder.parent / "SUBJECT"}, or remove that folder'
+        )
+
+
+def _is_of(earlier: dict, image: Path) -> bool:
+    """Whether a result is of ``image``, wherever that lay then; results of before there were
+    digests, and of what is no file, are of whatever has their path."""
+    known, own = earlier.get('image_digest'), content_digest(image)
+    if known and own:
+        return bool(known == own)
+    return Path(str(earlier.get('image'))).resolve() == image.resolve()
 
 
 def check_out(out: Path) -> None:

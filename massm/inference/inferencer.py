@@ -13,6 +13,7 @@ from massm.apis.checkpoints import check_settings, check_weights
 from massm.cohort.working_volume import working_volume
 from massm.engine.checkpoint import register_safe_loader
 from massm.errors import CheckpointError, ConfigError
+from massm.inference.imaged_part import ImagedPart
 from massm.inference.judgement import Uncertainty, judge
 from massm.inference.memory import check_memory
 from massm.inference.model_directory import ModelDirectory, read_model
@@ -29,7 +30,6 @@ from massm.shape.statistics import compactness
 from massm.shape.surface_modes import SurfaceModes
 from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Boxes3D, Grid, Mesh
-from massm.structures.grid import in_field_of_view
 from massm.structures.modality import DEFAULT_MODALITY
 from massm.structures.shape_sample import ShapeSample
 
@@ -126,6 +126,7 @@ class MASSMInferencer(BaseInferencer):
                 'source': source,
                 'warnings': scan.warnings,
                 'volume': scan.volume,
+                'imaged': ImagedPart.of(scan.volume, scan.grid),
                 'slices': scan.slices,
                 'oriented': scan.oriented,
             }
@@ -201,14 +202,15 @@ class MASSMInferencer(BaseInferencer):
         ]
 
     def _shape(self, sample: ShapeSample, k: int, name: str) -> ShapeResult:
-        working, grid = sample.working, sample.grid
+        working = sample.working
         local = working.to_patient(sample.pred_local_vox[k].double().cpu().numpy())
         world = sample.pred_world_mm[k].double().cpu().numpy()
         mesh = self.model.templates.mesh(k).with_vertices(self._warp(k).apply(local))
         shape_model = self._shape_model(name)
         modes = None if shape_model is None else self._surface_modes(k, shape_model)
         moved = None if modes is None else self._warp(k).apply(world)
-        seen = in_field_of_view(grid.to_voxel(local), grid.shape)
+        imaged = sample.imaged.bounding(mesh)
+        seen = imaged.shows(local)
         scores = None if shape_model is None else shape_model.coefficients(world)
         score = float(sample.scores[k])
         leading = None if scores is None else scores[: _leading(shape_model)]
@@ -225,7 +227,7 @@ class MASSMInferencer(BaseInferencer):
             world_mm=world,
             seen=seen,
             mesh=mesh,
-            seen_vertices=in_field_of_view(grid.to_voxel(mesh.vertices), grid.shape),
+            seen_vertices=imaged.shows(mesh.vertices),
             box_mm=working.to_patient(sides),
             z_scores=scores,
             mahalanobis=None if scores is None else float(np.linalg.norm(scores)),

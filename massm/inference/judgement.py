@@ -9,8 +9,9 @@ from massm.structures import AnatomyStatus
 
 # More particles outside than this: the anatomy is cut, not only touched, by the field of view.
 OUTSIDE_SHARE = 0.02
-# A score so little above the threshold is a doubtful one.
-LOW_SCORE = 1.1
+# A score above the threshold by less than this share of it, or of what is left to 1 where that is
+# less, is a doubtful one.
+LOW_SCORE = 0.1
 # Standard deviations from the mean, along any of the modes that carry 95 % of the variance, beyond
 # which a shape is unlike all that the model was trained on.
 UNUSUAL = 4.0
@@ -59,7 +60,7 @@ def judge(
             AnatomyStatus.TRUNCATED,
             f'{100 * outside:.0f} % outside the field of view: extrapolated there',
         )
-    if score < LOW_SCORE * threshold:
+    if score < min((1 + LOW_SCORE) * threshold, threshold + LOW_SCORE * (1 - threshold)):
         return AnatomyStatus.LOW_CONFIDENCE, f'score {score:.2f} is barely above {threshold:.2f}'
     if uncertainty is not None and uncertainty.is_unusual:
         return (

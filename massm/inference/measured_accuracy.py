@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from massm.evaluation.comparison import Summary, summarise, summarise_anatomies
+from massm.evaluation.summary import TESTED
+from massm.io.digest import content_digest
 
 # What the card tells, and what of the mean shape stands beside it.
 MEASURES = (
@@ -32,6 +34,30 @@ def measured_accuracy(folder: Path) -> dict[str, Any] | None:
             rows = list(csv.DictReader(file))
         accuracy['intervals'] = {measure: _intervals(rows, measure) for measure in MEASURES}
     return accuracy
+
+
+def accuracy_of(checkpoint: Path) -> dict[str, Any] | None:
+    """:func:`measured_accuracy` of the ``test`` folder beside ``checkpoint``; None, and why is
+    printed, where that does not say that it is of this very file and of subjects that were not
+    trained on."""
+    folder = checkpoint.parent / 'test'
+    accuracy = measured_accuracy(folder)
+    if accuracy is not None and (reason := _not_of(folder / TESTED, checkpoint)):
+        print(f'{folder}: {reason}; the model card quotes no accuracy, run `massm test` for one')
+        return None
+    return accuracy
+
+
+def _not_of(tested: Path, checkpoint: Path) -> str:
+    """Why what was ``tested`` is not to be quoted of ``checkpoint``; empty where it is."""
+    try:
+        known = json.loads(tested.read_text(encoding='utf-8'))
+        digest, split = known['checkpoint'], known['split']
+    except (OSError, ValueError, KeyError, TypeError):
+        return 'does not say which checkpoint was tested'
+    if digest != content_digest(checkpoint):
+        return f'is of another checkpoint than {checkpoint.name}'
+    return 'is of training subjects' if split == 'train' else ''
 
 
 def _intervals(rows: list[dict[str, str]], measure: str) -> dict[str, dict[str, float]]:

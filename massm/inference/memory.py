@@ -2,7 +2,8 @@
 
 import torch
 
-from massm.cohort import working_volume
+from massm.cohort.working_volume import BYTES_PER_VOXEL
+from massm.cohort.working_volume import check_memory as check_fits
 from massm.models.massm import MASSM
 from massm.structures import Grid
 
@@ -13,21 +14,35 @@ FLOATS_PER_CHANNEL = 0.5
 MASK_COPIES = 3
 
 
-def needed_bytes(working: Grid, model: MASSM) -> int:
-    """An estimate of what inference on ``working`` takes beside the model."""
-    voxels = working.shape[0] * working.shape[1] * working.shape[2]
+def network_bytes(working: Grid, model: MASSM) -> int:
+    """An estimate of what the network takes for ``working``, beside its weights."""
     channels = next(model.backbone.parameters()).shape[0]
     floats = FLOATS_PER_CHANNEL * channels
     if model.mask_head is not None:
         floats += MASK_COPIES * len(model.anatomies)
-    return int(voxels * (working_volume.BYTES_PER_VOXEL + 4 * floats))
+    return int(_voxels(working) * 4 * floats)
 
 
 def check_memory(source: str, working: Grid, model: MASSM, device: torch.device) -> None:
-    """Refuses a volume that would not fit.
+    """Refuses a volume that would not fit: it is resampled in the host's memory, and the network
+    runs in that of ``device``.
 
     Raises:
         ImageError: with both numbers.
     """
-    free = torch.cuda.mem_get_info(device)[0] if device.type == 'cuda' else None
-    working_volume.check_memory(source, working, needed_bytes(working, model), free)
+    resampling, network = _voxels(working) * BYTES_PER_VOXEL, network_bytes(working, model)
+    if device.type == 'cuda':
+        check_fits(source, working, resampling)
+        check_fits(source, working, network, _free_bytes(device))
+    else:
+        check_fits(source, working, resampling + network)
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Of a GPU, with what torch keeps of earlier volumes and gives to the next."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
+
+
+def _voxels(grid: Grid) -> int:
+    return grid.shape[0] * grid.shape[1] * grid.shape[2]

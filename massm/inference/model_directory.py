@@ -25,11 +25,11 @@ from safetensors.torch import load_file, save_file
 
 from massm.apis.checkpoints import check_fits, check_weights
 from massm.errors import CheckpointError, ConfigError, MassmError
-from massm.inference.measured_accuracy import measured_accuracy
+from massm.inference.measured_accuracy import accuracy_of
 from massm.inference.model_card import model_card
 from massm.inference.population import population_of
 from massm.inference.weight_storage import in_eight_bits, in_half, restored
-from massm.io.atomic import replacing, write_text
+from massm.io.atomic import replacing, replacing_folder, write_text
 from massm.io.meshes import write_mesh
 from massm.io.names import check_name
 from massm.io.particles import write_particles
@@ -51,6 +51,8 @@ SIZES = ('whole', 'half', 'small')
 KEPT_VARIANCE = 0.98
 # Said of a model that was exported before training had ended.
 UNFINISHED = 'Training had not ended: the finer rounds of the fit are missing.'
+FILES = ('model.safetensors', 'config.json', 'metadata.json', 'model_card.md')
+FILES_OF_ANATOMY = ('pdm/{}.npz', 'templates/{}.ply', 'templates/{}.particles')
 NOT_EXPORTED = ('template_root', 'pretrained', 'init_cfg')
 
 
@@ -94,12 +96,12 @@ def export_model(
     size: str = 'whole',
     limits: str = '',
 ) -> None:
-    """Writes a model directory.
+    """Writes a model directory, in one step; of one that it replaces other files stay.
 
     Args:
         config: resolved; its ``data_root`` gives shape models and population.
         checkpoint: weights that training wrote; what ``tools/test.py`` measured of them, in
-            ``test`` beside it, goes into the card.
+            ``test`` beside it, goes into the card (:func:`accuracy_of`).
         licence, data, limits: what to say of the model's licence, its training data, and of where
             it is known to fail.
         size: ``whole``; ``half``, what was learnt in half precision; ``small``, in eight bits, and
@@ -123,20 +125,34 @@ def export_model(
         'training_data': data,
         'licence': licence,
         'limits': limits,
-        'accuracy': measured_accuracy(Path(checkpoint).parent / 'test'),
+        'accuracy': accuracy_of(Path(checkpoint)),
     }
-    with replacing(out / 'model.safetensors') as temporary:
-        save_file(_stored(model, size), temporary, metadata={'format': FORMAT})
-    for k, name in enumerate(config.anatomies):
-        source = Path(config.data_root) / 'shapes' / name / 'pdm.npz'
-        with replacing(out / 'pdm' / f'{name}.npz') as temporary:
-            _shape_model(source, size).save(temporary)
+    with replacing_folder(out, _files_of(out)) as folder:
+        save_file(_stored(model, size), folder / 'model.safetensors', metadata={'format': FORMAT})
+        _write_shapes(folder, model, Path(config.data_root), size)
+        write_text(folder / 'config.json', json.dumps({'model': settings}, indent=1) + '\n')
+        write_text(folder / 'model_card.md', model_card(metadata))
+        write_text(folder / 'metadata.json', json.dumps(metadata, indent=1) + '\n')
+
+
+def _write_shapes(folder: Path, model: MASSM, root: Path, size: str) -> None:
+    """Shape models of the dataset ``root``, and templates."""
+    for k, name in enumerate(model.anatomies):
+        with replacing(folder / 'pdm' / f'{name}.npz') as temporary:
+            _shape_model(root / 'shapes' / name / 'pdm.npz', size).save(temporary)
         if size != 'small':
-            write_mesh(out / 'templates' / f'{name}.ply', model.templates.mesh(k))
-        write_particles(out / 'templates' / f'{name}.particles', model.templates.particles_mm(k))
-    write_text(out / 'config.json', json.dumps({'model': settings}, indent=1) + '\n')
-    write_text(out / 'model_card.md', model_card(metadata))
-    write_text(out / 'metadata.json', json.dumps(metadata, indent=1) + '\n')
+            write_mesh(folder / 'templates' / f'{name}.ply', model.templates.mesh(k))
+        write_particles(folder / 'templates' / f'{name}.particles', model.templates.particles_mm(k))
+
+
+def _files_of(folder: Path) -> set[str]:
+    """What an earlier export wrote into ``folder``, paths in it."""
+    try:
+        metadata = json.loads((folder / 'metadata.json').read_text(encoding='utf-8'))
+        names = [str(name) for name in metadata['anatomies']]
+    except (OSError, ValueError, KeyError, TypeError):
+        names = []
+    return {*FILES, *(pattern.format(n) for n in names for pattern in FILES_OF_ANATOMY)}
 
 
 def _metadata(model: MASSM, config: Config) -> dict[str, Any]:

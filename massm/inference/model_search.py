@@ -29,13 +29,14 @@ def named_models() -> dict[str, Path]:
 
 
 def find_model(model: Path | None) -> Path:
-    """The model directory that ``model`` is or names; without one the only model there is.
+    """The model directory that ``model`` is or names; without one the only model there is. A
+    folder of a model's name that holds none, such as its results, does not hide it.
 
     Raises:
         ConfigError: none is given, and there is not just one.
         CheckpointError: there is none of this name.
     """
-    if model is not None and model.is_dir():
+    if model is not None and (model / MARK).is_file():
         return model
     models = named_models()
     if model is None:
@@ -48,6 +49,5 @@ def find_model(model: Path | None) -> Path:
     if str(model) in models:
         return models[str(model)]
     known = f'known by name: {", ".join(models)}' if models else 'no model is known by name'
-    raise CheckpointError(
-        f'{model}: no such model directory, and {known}; `massm models` says where is looked'
-    )
+    what = 'holds no model' if model.is_dir() else 'no such model directory'
+    raise CheckpointError(f'{model}: {what}, and {known}; `massm models` says where is looked')

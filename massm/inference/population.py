@@ -14,11 +14,12 @@ MEASURES = ('volume_ml', 'surface_cm2', 'axis1_mm', 'axis2_mm', 'axis3_mm')
 
 def population_of(root: Path, anatomies: list[str]) -> dict[str, dict]:
     """Per anatomy the number of whole training shapes and, in steps of 5 %, the quantiles of their
-    :func:`massm.shape.size_measures.size_measures`."""
+    :func:`massm.shape.size_measures.size_measures`. Generated patients are none of them."""
     manifest = load_manifest(root)
+    patients = [s for s in manifest.of_split('train') if s.generated_from is None]
     measured: dict[str, dict] = {}
     for name in anatomies:
-        entries = [s.anatomies.get(name) for s in manifest.of_split('train')]
+        entries = [s.anatomies.get(name) for s in patients]
         meshes = [read_mesh(manifest.path(e.mesh)) for e in entries if e and e.has_particles]
         sizes = [size_measures(mesh) for mesh in meshes]
         measured[name] = {

@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from massm.inference.result_formats import DEFAULT_FORMATS, FORMATS, MESH_FORMAT
 from massm.inference.results import InferenceResult, ShapeResult
 from massm.io.atomic import write_text
 from massm.io.dicom_seg import write_segmentation
+from massm.io.digest import content_digest
 from massm.io.meshes import write_mesh
 from massm.io.nifti import write_volume
 from massm.io.particles import write_particles
@@ -22,20 +24,25 @@ from massm.shape.surface import voxelise
 from massm.visualization.colors import anatomy_colors
 
 RESULT_VERSION = 2
+NO_SEGMENTATION = 'no labels.dcm: nothing was found that a DICOM segmentation could hold'
 
 
 def write_result(
     folder: Path, result: InferenceResult, formats: Collection[str] = DEFAULT_FORMATS
-) -> None:
-    """Writes ``folder``, in place of an older one, in one step; nothing else in it is touched.
+) -> InferenceResult:
+    """Writes ``folder``, in place of an older one of the same image, in one step; nothing else in
+    it is touched.
 
     ``result.json`` always; per anatomy ``local/`` and ``world/NAME.particles``, ``meshes/NAME.*``
     with scalars per vertex, ``markups/NAME.mrk.json``; for all ``labels.nii.gz`` in the input's
     geometry with ``labels.json`` and ``labels.ctbl`` (docs/results.md).
 
+    Returns:
+        ``result`` with a warning for what could not be written of it.
+
     Raises:
         ConfigError: a format is unknown, or something would be replaced that is of no earlier
-            result.
+            result, or of another image's.
     """
     unknown = set(formats) - set(FORMATS)
     if unknown:
@@ -51,27 +58,31 @@ def write_result(
         labels = _labels(result) if {'labels', 'dicomseg'} & set(formats) else None
         if 'labels' in formats:
             _write_labels(temporary, labels, names, result)
-        if 'dicomseg' in formats:
+        if 'dicomseg' in formats and not labels.any():
+            result = replace(result, warnings=(*result.warnings, NO_SEGMENTATION))
+        elif 'dicomseg' in formats:
             write_segmentation(temporary / 'labels.dcm', labels, names, result.slices)
         text = json.dumps(to_json(result, formats), indent=1)
         write_text(temporary / 'result.json', text + '\n')
         temporary.chmod(0o755)
-        _replace(folder, temporary)
+        _replace(folder, temporary, result.source)
+        return result
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _replace(folder: Path, temporary: Path) -> None:
+def _replace(folder: Path, temporary: Path, image: str) -> None:
     """Puts ``temporary`` in the place of ``folder``: of an earlier result there, its own files go;
     other files stay.
 
     Raises:
-        ConfigError: the folder is somebody else's, or a file in it that would be replaced is.
+        ConfigError: the folder is somebody else's or another image's, or a file in it that would
+            be replaced is.
     """
     if not folder.exists():
         temporary.replace(folder)
         return
-    check_replaceable(folder)
+    check_replaceable(folder, image)
     earlier = files_of(folder)
     new = {folder / p.relative_to(temporary): p for p in temporary.rglob('*') if p.is_file()}
     foreign = sorted(target for target in new if target.exists() and target not in earlier)
@@ -136,6 +147,7 @@ def to_json(result: InferenceResult, formats: Collection[str] = DEFAULT_FORMATS)
         'format': RESULT_FORMAT,
         'version': RESULT_VERSION,
         'image': result.source,
+        'image_digest': content_digest(Path(result.source)),
         'frame': 'patient mm, RAS+',
         'warnings': list(result.warnings),
         'labels': 'labels.nii.gz' if 'labels' in formats else None,

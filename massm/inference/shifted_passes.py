@@ -3,6 +3,11 @@
 A network whose finest map has one cell for four voxels answers a little differently when the
 patient lies between cells; the mean of shifted passes depends less on where the scan begins. Passes
 that found something else, the vertebra above, say, are left out of an anatomy's mean.
+
+A shifted scan is one on a working grid that begins half a cell earlier: with more air below, or
+less where there is air enough. Half a cell either way is the same place in a cell, and never are
+there so many empty planes that they are taken for the scan
+(:func:`massm.models.shape_fit.profiles.first_planes`).
 """
 
 from itertools import product
@@ -13,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from massm.models.massm import MASSM
+from massm.models.shape_fit.profiles import first_planes
 from massm.structures import Boxes3D
 from massm.structures.grid import CELL
 from massm.structures.shape_sample import ShapeSample
@@ -37,22 +43,34 @@ def _shifted(model: MASSM, inputs: dict[str, Any], shift: Tensor) -> list[ShapeS
     """Predictions in the unshifted volume's voxels."""
     if not shift.any():
         return model.test_step(inputs)
-    low = [n for k in reversed(shift.tolist()) for n in (k, 0)]
-    volumes = [F.pad(v[None].float(), low, mode='replicate')[0] for v in inputs['inputs']]
+    offsets = [_offset(model, volume, shift) for volume in inputs['inputs']]
+    volumes = [_moved(model, *moved) for moved in zip(inputs['inputs'], offsets, strict=True)]
     samples = []
-    for sample in inputs['data_samples']:
+    for sample, volume in zip(inputs['data_samples'], volumes, strict=True):
         moved = ShapeSample()
-        size = tuple(int(n + k) for n, k in zip(sample.image_shape, shift, strict=True))
-        moved.set_metainfo({**sample.metainfo, 'image_shape': size})
+        moved.set_metainfo({**sample.metainfo, 'image_shape': tuple(volume.shape[1:])})
         samples.append(moved)
     predicted = model.test_step({'inputs': volumes, 'data_samples': samples})
-    for sample in predicted:
-        offset = shift.to(sample.pred_local_vox)
+    for sample, shifted in zip(predicted, offsets, strict=True):
+        offset = shifted.to(sample.pred_local_vox)
         sample.pred_local_vox = sample.pred_local_vox - offset
         sample.pred_boxes = torch.cat(
             [sample.pred_boxes[:, :3] - offset, sample.pred_boxes[:, 3:]], 1
         )
     return predicted
+
+
+def _offset(model: MASSM, volume: Tensor, shift: Tensor) -> Tensor:
+    """``[3]``: planes to add at the low ends of ``volume`` ``[1, X, Y, Z]``, or to take there where
+    they are empty to the network."""
+    empty = first_planes(model.data_preprocessor.normalise(volume)[None])[0].to(shift)
+    return torch.where(empty >= shift, -shift, shift)
+
+
+def _moved(model: MASSM, volume: Tensor, offset: Tensor) -> Tensor:
+    """``volume`` with so many planes of air more, or less."""
+    air = min(low for low, _ in model.data_preprocessor.windows)
+    return F.pad(volume.float(), [n for k in reversed(offset.tolist()) for n in (k, 0)], value=air)
 
 
 def agreeing(boxes: Tensor, scores: Tensor) -> Tensor:

@@ -9,7 +9,10 @@ from torch import Tensor
 # Tensors of more numbers than this take less room, but for those that must be exact: learnt numbers
 # are near one, positions of templates are not.
 LARGE = 1024
-EXACT = ('templates.', 'dense_head.prior', 'local_head.prior.mean', 'local_head.prior.frames')
+EXACT = (
+    'templates.', 'dense_head.prior', 'local_head.prior.mean', 'local_head.prior.frames',
+    'world_head.mean',
+)  # fmt: skip
 # Neighbours in memory that share a scale.
 BLOCK = 64
 SCALE = '::scale'

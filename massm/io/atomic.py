@@ -1,9 +1,10 @@
-"""Files appear whole or not at all: written under a temporary name, then renamed."""
+"""Files and folders appear whole or not at all: written under a temporary name, then renamed."""
 
 import filecmp
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +30,40 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path, own: Collection[str]) -> Iterator[Path]:
+    """Yields an empty folder beside ``folder``, which takes its place when the block ends.
+
+    Of an older ``folder`` the files ``own`` (paths in it) go then, and all others move over; when
+    the block raises it stays as it was.
+    """
+    folder = Path(folder).resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix='.partial-') as room:
+        made, earlier = Path(room) / 'made', Path(room) / 'earlier'
+        made.mkdir()
+        yield made
+        if not folder.exists():
+            made.rename(folder)
+            return
+        _copy_others(folder, made, own)
+        try:
+            folder.rename(earlier)
+            made.rename(folder)
+        except BaseException:
+            if earlier.exists() and not folder.exists():
+                earlier.rename(folder)
+            raise
+
+
+def _copy_others(source: Path, target: Path, own: Collection[str]) -> None:
+    for file in (p for p in source.rglob('*') if p.is_file()):
+        name = file.relative_to(source)
+        if name.as_posix() not in own and not (target / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, target / name)
 
 
 def _umask() -> int:

@@ -13,6 +13,20 @@ from massm.io.atomic import replacing
 CT_IMAGE_STORAGE = '1.2.840.10008.5.1.4.1.1.2'
 
 
+def check_segmentable(image: Path) -> None:
+    """Refuses what no segmentation can refer to, before anything is made of it.
+
+    Raises:
+        ConfigError: highdicom is not installed, or ``image`` is no folder.
+    """
+    _highdicom()
+    if not image.is_dir():
+        raise ConfigError(
+            f'{image}: the format dicomseg needs a folder of DICOM slices as input; leave it out '
+            'of --formats'
+        )
+
+
 def write_segmentation(
     path: Path, labels: np.ndarray, names: Sequence[str], slices: Sequence[Path]
 ) -> None:
@@ -61,14 +75,20 @@ def write_segmentation(
 def _sources(slices: Sequence[Path]):
     if not slices:
         raise ConfigError('the format dicomseg needs a folder of DICOM slices as input')
-    try:
-        import highdicom
-        import pydicom
-    except ImportError as error:
-        raise ConfigError('DICOM-SEG needs highdicom: pip install "massm[dicom]"') from error
+    highdicom = _highdicom()
+    import pydicom
+
     sources = [pydicom.dcmread(path) for path in slices]
     _complete(highdicom, sources)
     return highdicom, sources
+
+
+def _highdicom():
+    try:
+        import highdicom
+    except ImportError as error:
+        raise ConfigError('DICOM-SEG needs highdicom: pip install "massm[dicom]"') from error
+    return highdicom
 
 
 def _complete(highdicom, sources: list) -> None:

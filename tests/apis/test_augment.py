@@ -9,6 +9,7 @@ from massm.cli import run_command
 from massm.cohort.manifest import load_manifest
 from massm.datasets.check import problem
 from massm.datasets.shape_dataset import ShapeDataset
+from massm.inference.population import population_of
 from massm.io.meshes import read_mesh
 from massm.io.nifti import read_mask, read_volume
 from massm.io.particles import read_particles
@@ -32,6 +33,8 @@ def test_generated_patients_join_the_training_split_and_can_be_used(augmented, t
     new = [s for s in after.subjects if s.id.startswith('generated_')]
     assert len(new) == 3 and {s.split for s in new} == {'train'}
     assert [s for s in after.subjects if s not in new] == list(before.subjects)
+    assert {s.generated_from for s in new} <= {s.id for s in before.of_split('train')}
+    assert population_of(augmented, NAMES) == population_of(tiny_dataset, NAMES)
     dataset = ShapeDataset(
         str(augmented), 'train', NAMES, TINY_PARTICLES, TINY_SPACING, pipeline=[]
     )

@@ -172,6 +172,24 @@ def test_a_model_whose_training_had_not_ended_says_so(config, work, tmp_path):
         assert ('Training had not ended' in limits) == said and limits.endswith('Not for cats.')
 
 
+def test_a_model_over_another_leaves_what_is_not_of_a_model(config, work, tmp_path, monkeypatch):
+    out, checkpoint = tmp_path / 'model', work / 'epoch_2.pth'
+    export_model(config, checkpoint, out)
+    (out / 'notes.txt').write_text('mine')
+    before = {p: p.read_bytes() for p in out.rglob('*') if p.is_file()}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr('massm.inference.model_directory.model_card', interrupt)
+        export_model(config, checkpoint, out, size='small')
+    assert {p: p.read_bytes() for p in out.rglob('*') if p.is_file()} == before
+    export_model(config, checkpoint, out, size='small')
+    assert (out / 'notes.txt').read_text() == 'mine' and not list(out.rglob('*.ply'))
+    assert not list(tmp_path.glob('.partial-*')) and read_model(out).build()
+
+
+def interrupt(metadata):
+    raise KeyboardInterrupt
+
+
 def test_smaller_models_move_nothing_that_shows(config, work, tiny_source, tmp_path):
     """By half precision little, by eight bits less than a quarter of a voxel, although two epochs
     leave a detector that is never sure."""

@@ -18,6 +18,7 @@ from massm.cli import run_command
 from massm.engine.checkpoint import load_checkpoint
 from massm.engine.hooks import CVAEPretrainHook
 from massm.errors import CheckpointError, ConfigError
+from massm.io.digest import content_digest
 from massm.io.meshes import read_mesh, write_mesh
 from massm.io.particles import read_particles, write_particles
 from massm.io.templates import read_template
@@ -177,6 +178,9 @@ def test_the_best_checkpoint_is_tested_and_everything_is_written(trained):
     assert run_command('test', [config, '--work-dir', str(folder), '--cfg-options', *options]) == 0
     metrics = json.loads((folder / 'test/metrics.json').read_text())
     assert set(metrics) == {'mean', 'anatomies'} and len(metrics['anatomies']) == 7
+    tested = json.loads((folder / 'test/tested.json').read_text())
+    best = next(folder.glob('best_local_rmse_mm_epoch_1.pth'))
+    assert tested['checkpoint'] == content_digest(best) and tested['split'] == 'test'
     for key in ('found', 'missed', 'false', 'local_rmse_mm', 's2s_mask_mm', 'hd95_mm', 'dice'):
         assert key in metrics['mean']
     lines = (folder / 'test/cases.csv').read_text().splitlines()

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from massm.inference.earlier_results import check_out, check_replaceable
 from massm.inference.model_directory import export_model
 from massm.inference.result_files import write_result
 from massm.inference.results import InferenceResult, ShapeResult
+from massm.io.digest import content_digest
 from massm.io.shapeworks import read_project
 from massm.structures import AnatomyStatus, Grid
 from tests.conftest import ball
@@ -47,7 +50,7 @@ def test_a_folder_of_somebody_elses_is_not_touched(tmp_path):
     (tmp_path / 'p1/meshes').mkdir(parents=True)
     (tmp_path / 'p1/meshes/manual_edit.stl').write_text('mine')
     with pytest.raises(ConfigError, match='nothing of yours is replaced'):
-        check_replaceable(tmp_path / 'p1')
+        check_replaceable(tmp_path / 'p1', 'scan.nii')
     with pytest.raises(ConfigError, match='nothing of yours is replaced'):
         write_result(tmp_path / 'p1', result('spleen'))
     assert everything(tmp_path) == {'p1/meshes/manual_edit.stl'}
@@ -70,6 +73,50 @@ def test_a_second_result_replaces_the_first_ones_files_alone(tmp_path):
         write_result(folder, result('liver'))
     assert (folder / 'meshes/liver.ply').read_text() == 'mine'
     assert list(json.loads((folder / 'result.json').read_text())['anatomies']) == ['spleen']
+
+
+def test_two_patients_never_share_a_folder_and_a_copy_is_the_same_scan(tmp_path, monkeypatch):
+    for name in ('s1', 's2'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'ct.nii').write_text(f'voxels of {name}')
+    out, scan = tmp_path / 'out/ct', tmp_path / 's1/ct.nii'
+    write_result(out, replace(result('spleen'), source=str(scan)))
+    before = (out / 'result.json').read_bytes()
+    for refused in (
+        lambda: check_replaceable(out, tmp_path / 's2/ct.nii'),
+        lambda: write_result(out, replace(result(), source=str(tmp_path / 's2/ct.nii'))),
+    ):
+        with pytest.raises(ConfigError, match=r'is the result of another image \(.*s1/ct\.nii\)'):
+            refused()
+    assert (out / 'result.json').read_bytes() == before
+    monkeypatch.chdir(tmp_path / 's1')
+    check_replaceable(out, 'ct.nii')
+    check_replaceable(out, scan.rename(tmp_path / 'moved.nii'))
+
+
+def test_images_are_told_apart_by_all_their_files(tmp_path):
+    for name in ('a', 'b'):
+        (tmp_path / name / 'slices').mkdir(parents=True)
+        (tmp_path / name / 'ct.mhd').write_text('ElementDataFile = ct.raw')
+        (tmp_path / name / 'ct.raw').write_text(f'voxels of {name}')
+        (tmp_path / name / 'slices/1.dcm').write_text('alike')
+        (tmp_path / name / 'slices/2.dcm').write_text(f'slice of {name}')
+    for kind in ('ct.mhd', 'slices'):
+        one, other = (content_digest(tmp_path / name / kind) for name in ('a', 'b'))
+        assert one != other
+        copy = shutil.copytree(tmp_path / 'a', tmp_path / f'of_{kind}') / kind
+        assert content_digest(copy) == one
+    assert content_digest(tmp_path / 'array') is None
+
+
+def test_where_nothing_is_found_there_is_a_result_without_a_segmentation(tmp_path):
+    pytest.importorskip('highdicom')
+    write_result(tmp_path / 'p', result('spleen'), ('ply',))
+    (tmp_path / 'p/labels.dcm').write_text('of an earlier result')
+    told = write_result(tmp_path / 'p', result(), ('ply', 'dicomseg'))
+    assert told.warnings and everything(tmp_path / 'p') == {'result.json'}
+    content = json.loads((tmp_path / 'p/result.json').read_text())
+    assert content['warnings'] == list(told.warnings) and 'labels.dcm' in told.warnings[0]
 
 
 def test_files_that_a_foreign_result_names_are_not_removed(tmp_path):

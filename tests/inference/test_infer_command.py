@@ -1,6 +1,7 @@
 """The command around the network, which a stand-in replaces here."""
 
 import csv
+import json
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,8 @@ from tests.inference.test_earlier_results import everything, result
 
 
 class StandIn:
-    """Fails at scans called ``broken`` (as a user's mistake) and ``odd`` (as a bug would)."""
+    """Fails at scans called ``broken`` (as a user's mistake) and ``odd`` (as a bug would), and is
+    interrupted at those called ``last``."""
 
     def list_images(self, inputs):
         return inputs
@@ -20,6 +22,8 @@ class StandIn:
     def __call__(self, image):
         if 'broken' in image.name:
             raise ImageError(f'{image}: cannot be read')
+        if 'last' in image.name:
+            raise KeyboardInterrupt
         if 'odd' in image.name:
             raise RuntimeError('two\nlines')
         return [replace(result('spleen'), source=str(image))]
@@ -59,6 +63,34 @@ def test_a_users_folder_is_left_alone_and_told(run, tmp_path, capsys):
         'p1/meshes/manual_edit.stl'
     }
     assert (tmp_path / 'out/p2/result.json').is_file()
+
+
+def test_a_loop_over_patients_whose_files_are_called_alike_loses_none(run, tmp_path, capsys):
+    scans = [tmp_path / name / 'ct.nii' for name in ('s1', 's2')]
+    for scan in scans:
+        scan.parent.mkdir()
+        scan.write_text(f'voxels of {scan.parent.name}')
+    assert [run(scan) for scan in scans] == [0, 1]
+    assert f'--out, as {tmp_path / "out/SUBJECT"}' in capsys.readouterr().err
+    assert run(scans[0]) == 0
+    content = json.loads((tmp_path / 'out/ct/result.json').read_text())
+    assert content['image'] == str(scans[0])
+    rows = list(csv.DictReader((tmp_path / 'out/summary.csv').open()))
+    assert [row['subject'] for row in rows] == ['ct']
+
+
+def test_an_interrupted_run_leaves_a_table_and_says_what_is_left(run, tmp_path, capsys):
+    assert run('a.nii', 'b.nii', 'last.nii', 'c.nii') == 130
+    assert 'run again with the images that are left' in capsys.readouterr().err
+    rows = csv.DictReader((tmp_path / 'out/summary.csv').open())
+    assert [row['subject'] for row in rows] == ['a', 'b']
+
+
+def test_a_segmentation_of_what_is_no_series_is_refused_first(run, tmp_path, capsys):
+    pytest.importorskip('highdicom')
+    assert run('broken.nii', '--formats', 'ply', 'dicomseg') == 1
+    assert 'dicomseg needs a folder of DICOM slices' in capsys.readouterr().err
+    assert not any((tmp_path / 'out').iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from massm.inference.judgement import Uncertainty, judge
 from massm.structures import AnatomyStatus
@@ -22,3 +23,15 @@ def test_vertices_are_as_uncertain_as_their_nearest_particles():
     particles = np.array([[0.0, 0, 0], [10, 0, 0]])
     vertices = np.array([[1.0, 0, 0], [9, 1, 0], [4, 0, 0]])
     assert uncertainty.at(particles, vertices).tolist() == [1.0, 5.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ('threshold', 'doubtful', 'sure'),
+    [(0.3, 0.329, 0.331), (0.5, 0.549, 0.551), (0.8, 0.819, 0.821), (0.95, 0.954, 0.956)],
+)
+def test_a_score_barely_above_the_threshold_is_of_low_confidence_and_one_of_1_never(
+    threshold, doubtful, sure
+):
+    assert judge(doubtful, threshold, SEEN, None)[0] is AnatomyStatus.LOW_CONFIDENCE
+    assert judge(sure, threshold, SEEN, None)[0] is AnatomyStatus.OK
+    assert judge(1.0, threshold, SEEN, None)[0] is AnatomyStatus.OK

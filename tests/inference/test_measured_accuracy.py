@@ -2,10 +2,12 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
-from massm.inference.measured_accuracy import measured_accuracy
+from massm.inference.measured_accuracy import accuracy_of, measured_accuracy
+from massm.io.digest import content_digest
 from tests.inference.cards import card_of
 
 VALUES = {'spleen': [1.0, 2.0, 3.0, 6.0], 'liver': [5.0, 7.0]}
@@ -40,6 +42,32 @@ def test_without_a_test_there_is_nothing_and_without_cases_no_interval(tested):
     assert measured_accuracy(tested / 'elsewhere') is None
     (tested / 'cases.csv').unlink()
     assert 'intervals' not in measured_accuracy(tested)
+
+
+def test_a_checkpoint_is_credited_with_its_own_test_alone(tmp_path, tested, capsys):
+    folder = tmp_path / 'work/test'
+    shutil.copytree(tested, folder, ignore=lambda *_: ['work'])
+    checkpoint, file = tmp_path / 'work/best.pth', folder / 'tested.json'
+    checkpoint.write_bytes(b'weights')
+
+    def quoted(**told):
+        file.write_text(json.dumps(told))
+        return accuracy_of(checkpoint), capsys.readouterr().out
+
+    digest = content_digest(checkpoint)
+    accuracy, said = quoted(checkpoint=digest, split='test')
+    assert accuracy == measured_accuracy(folder) and not said
+    for told, reason in (
+        ({'checkpoint': digest, 'split': 'train'}, 'is of training subjects'),
+        ({'checkpoint': 'another', 'split': 'test'}, 'is of another checkpoint than best.pth'),
+        ({}, 'does not say which checkpoint was tested'),
+    ):
+        accuracy, said = quoted(**told)
+        assert accuracy is None and reason in said and said.count('\n') == 1
+    file.unlink()
+    assert accuracy_of(checkpoint) is None and 'does not say' in capsys.readouterr().out
+    shutil.rmtree(folder)
+    assert accuracy_of(checkpoint) is None and not capsys.readouterr().out
 
 
 def test_the_card_tells_them_and_known_failures(tested):

@@ -37,6 +37,18 @@ def test_a_model_is_found_by_path_and_by_name(models):
     assert 'notes' not in named_models()
 
 
+def test_results_called_as_the_model_do_not_hide_it(zoo, tmp_path, monkeypatch):
+    (zoo / 'thorax').mkdir()
+    (zoo / 'thorax/metadata.json').write_text('{}')
+    (tmp_path / 'thorax/ct').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv('MASSM_MODELS', raising=False)
+    assert find_model(Path('thorax')) == zoo / 'thorax'
+    (tmp_path / 'abdomen').mkdir()
+    with pytest.raises(CheckpointError, match='abdomen: holds no model, and known by name: thorax'):
+        find_model(Path('abdomen'))
+
+
 def test_of_two_alike_the_first_folder_has_it(models, tmp_path, monkeypatch):
     shutil.copytree(models / 'thorax', tmp_path / 'others/thorax')
     monkeypatch.setenv('MASSM_MODELS', f'{tmp_path / "others"}{os.pathsep}{models}')

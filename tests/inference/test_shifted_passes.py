@@ -3,7 +3,10 @@
 import pytest
 import torch
 
-from massm.inference.shifted_passes import predict_mean
+from massm.inference.shifted_passes import SHIFTS, predict_mean
+from massm.models.data_preprocessor import VolumePreprocessor
+from massm.models.shape_fit.profiles import Seen
+from massm.structures.grid import CELL
 from massm.structures.shape_sample import ShapeSample
 
 RADIUS = torch.tensor([12.0, 12, 8])
@@ -14,11 +17,14 @@ class Passes:
     """A network that finds the two anatomies at the next of ``places`` ``[2, 3]`` in the scan."""
 
     def __init__(self, *passes) -> None:
-        self.passes = list(passes)
+        self.passes, self.volumes = list(passes), []
+        self.data_preprocessor = VolumePreprocessor(windows=((-200.0, 300.0), (-800.0, 0.0)))
 
     def test_step(self, batch):
         places, scores = self.passes.pop(0)
         volume, sample = batch['inputs'][0], ShapeSample()
+        assert batch['data_samples'][0].image_shape == volume.shape[1:]
+        self.volumes.append(volume)
         # A shifted pass sees the scan moved by as much as its volume is larger.
         moved = places + torch.tensor(volume.shape[1:]) - 100
         sample.scores = torch.tensor(scores)
@@ -60,3 +66,25 @@ def test_the_place_that_most_passes_found_is_believed():
     others = [(SPINE + sign * JITTER, [0.5, 0.5]) for sign in (1, -1, 0)]
     out = mean_of((SPINE + VERTEBRA_UP, [0.9, 0.5]), *others)
     assert torch.allclose(out.pred_local_vox[0], SPINE[0] + SHAPE)
+
+
+@pytest.mark.parametrize('empty', range(CELL))
+def test_no_pass_takes_air_below_the_scan_for_the_scan(empty):
+    generator = torch.Generator().manual_seed(empty)
+    volume = 100 * torch.randn(1, 24, 20, 16, generator=generator)
+    # Air as a scanner has it is nothing but air to the network.
+    volume[:, :, :, :empty] = -1000 + 0.1 * volume[:, :, :, :empty]
+    network = Passes(*[(SPINE, [0.9, 0.8])] * len(SHIFTS))
+    sample = ShapeSample(metainfo={'image_shape': (24, 20, 16)})
+    predict_mean(network, {'inputs': [volume], 'data_samples': [sample]}, len(SHIFTS))
+    places = set()
+    for shift, moved in zip(SHIFTS, network.volumes, strict=True):
+        offset = torch.tensor(moved.shape[1:]) - torch.tensor(volume.shape[1:])
+        assert (offset.abs() == torch.tensor(shift)).all()
+        seen = Seen.of_scan(network.data_preprocessor.normalise(moved)[None], torch.zeros(1, 3))
+        first = torch.tensor([0, 0, empty])
+        assert (seen.first[0] == first + offset).all()
+        x, y, z = seen.first[0].tolist()
+        assert torch.equal(moved[:, x:, y:, z:], volume[:, :, :, empty:])
+        places.add(tuple((offset % CELL).tolist()))
+    assert len(places) == len(SHIFTS)

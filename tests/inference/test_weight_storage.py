@@ -12,6 +12,7 @@ def state():
         'net.bias': torch.randn(50),
         'net.zero': torch.zeros(2000),
         'templates.vertices_0': 100 * torch.randn(800, 3),
+        'world_head.mean': 100 * torch.randn(2, 512, 3),
         'templates.faces_0': torch.arange(6000).view(-1, 3),
         'prior.fitted': torch.tensor(True),
     }

@@ -1,12 +1,13 @@
 import gzip
 import json
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
 from massm.errors import ImageError, ShapeError
-from massm.io.atomic import replacing
+from massm.io.atomic import replacing, replacing_folder
 from massm.io.meshes import read_mesh, write_mesh
 from massm.io.nifti import map_volume, read_mask, read_volume, write_volume
 from massm.io.particles import read_particles, write_particles
@@ -107,3 +108,46 @@ def test_shapeworks_alignment_takes_local_to_world(real_data):
         local = read_particles(folder / row['local_particles_1'])
         world = read_particles(folder / row['world_particles_1'])
         assert np.abs(local @ matrix[:3, :3].T + matrix[:3, 3] - world).max() < 2e-3
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all_and_keeps_what_is_not_its_own(tmp_path):
+    folder, own = tmp_path / 'model', {'a', 'part/b'}
+
+    def write(*names):
+        with replacing_folder(folder, own) as made:
+            for name in names:
+                (made / name).parent.mkdir(exist_ok=True)
+                (made / name).write_text(f'{len(names)} files')
+            if 'broken' in names:
+                raise KeyboardInterrupt
+
+    def there():
+        files = (p for p in folder.rglob('*') if p.is_file())
+        return {p.relative_to(folder).as_posix(): p.read_text() for p in files}
+
+    write('a', 'part/b')
+    (folder / 'part/notes').write_text('mine')
+    before = there()
+    assert before == {'a': '2 files', 'part/b': '2 files', 'part/notes': 'mine'}
+    with pytest.raises(KeyboardInterrupt):
+        write('a', 'broken', 'c')
+    assert there() == before
+    write('a')
+    assert there() == {'a': '1 files', 'part/notes': 'mine'}
+    assert [p.name for p in tmp_path.iterdir()] == ['model']
+
+
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_older_one(tmp_path, monkeypatch):
+    (tmp_path / 'model').mkdir()
+    (tmp_path / 'model/a').write_text('old')
+    rename = Path.rename
+
+    def full(self, target):
+        if self.name == 'made':
+            raise OSError('no space left')
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, 'rename', full)
+    with pytest.raises(OSError, match='no space'), replacing_folder(tmp_path / 'model', {'a'}):
+        pass
+    assert (tmp_path / 'model/a').read_text() == 'old'

@@ -1,0 +1,40 @@
+"""Whether two images or files hold the same, wherever they lie."""
+
+import hashlib
+from pathlib import Path
+
+# Of images whose voxels may lie in another file that the header names.
+HEADER_SUFFIXES = ('.mhd', '.nhdr')
+CHUNK = 2**20
+
+
+def content_digest(path: Path) -> str | None:
+    """SHA-256 of a file with the files beside it that it is the header of, or of all files of a
+    folder, whatever they are called; None where there is nothing."""
+    if path.is_dir():
+        return _joined([p for p in path.rglob('*') if p.is_file()])
+    if not path.is_file():
+        return None
+    if path.name.lower().endswith(HEADER_SUFFIXES):
+        return _joined([path, *_data_files(path)])
+    return file_digest(path)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open('rb') as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _joined(files: list[Path]) -> str:
+    each = sorted(file_digest(file) for file in files)
+    return hashlib.sha256(''.join(each).encode()).hexdigest()
+
+
+def _data_files(header: Path) -> list[Path]:
+    text = header.read_bytes().decode('utf-8', errors='replace')
+    beside = (p for p in header.parent.iterdir() if p.is_file() and p != header)
+    return [p for p in beside if p.name in text]
