@@ -6,6 +6,7 @@ import torch
 from mmengine.config import Config
 
 from massm.engine.checkpoint import load_checkpoint
+from massm.engine.model_settings import SETTINGS, first_difference, model_settings
 from massm.errors import CheckpointError
 from massm.io.templates import read_templates, shape_model_digest
 from massm.structures.modality import DEFAULT_MODALITY
@@ -20,16 +21,25 @@ def find_checkpoint(work_dir: Path) -> Path:
     best = sorted(work_dir.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
     if best:
         return best[-1]
-    pointer = work_dir / 'last_checkpoint'
-    if pointer.is_file():
-        last = work_dir / Path(pointer.read_text().strip()).name
-        if last.is_file():
-            return last
+    last = latest_checkpoint(work_dir)
+    if last is not None and last.is_file():
+        return last
     raise CheckpointError(f'{work_dir}: no checkpoint; train first, or name one')
 
 
-def check_settings(config: Config, path: str, trust: bool = False) -> dict:
-    """Reads a checkpoint and refuses one that was trained with other settings.
+def latest_checkpoint(work_dir: Path) -> Path | None:
+    """The checkpoint that was written last into a work dir, which may have been moved since; none
+    where none was."""
+    pointer = work_dir / 'last_checkpoint'
+    if not pointer.is_file():
+        return None
+    named = Path(pointer.read_text().strip())
+    own = work_dir / named.name
+    return own if own.is_file() else named
+
+
+def check_shared(config: Config, path: str, trust: bool = False) -> dict:
+    """Reads a checkpoint and refuses one to begin from that was trained on something else.
 
     Raises:
         CheckpointError: anatomies or their order, particles, spacing or modality differ, or it is
@@ -58,6 +68,25 @@ def check_settings(config: Config, path: str, trust: bool = False) -> dict:
     return checkpoint
 
 
+def check_settings(config: Config, path: str, trust: bool = False) -> dict:
+    """:func:`check_shared`, and refuses a checkpoint whose network was built with other settings,
+    where it tells them: its weights would fit and mean something else.
+
+    Raises:
+        CheckpointError: they differ.
+    """
+    checkpoint = check_shared(config, path, trust)
+    stored = checkpoint['meta'].get(SETTINGS)
+    differs = stored and first_difference(stored, model_settings(config.model))
+    if differs:
+        name, trained, wanted = differs
+        raise CheckpointError(
+            f'{path}: was trained with {name} = {trained}, the config says {wanted}; '
+            'use the config it was trained with'
+        )
+    return checkpoint
+
+
 def check_fits(config: Config, path: str, trust: bool = False) -> dict:
     """:func:`check_settings`, and refuses a checkpoint trained on other correspondences than the
     config's dataset holds now.
@@ -78,14 +107,18 @@ def check_fits(config: Config, path: str, trust: bool = False) -> dict:
 
 
 def check_weights(model: torch.nn.Module, checkpoint: dict, path: str) -> None:
-    """Refuses weights that do not fill the model; mmengine would only warn.
+    """Refuses weights that do not fill the model, and those it has no place for; mmengine would
+    only warn.
 
     Raises:
-        CheckpointError: a weight is missing or of another shape.
+        CheckpointError: a weight is missing, of another shape, or of a part that the model lacks.
     """
-    stored = checkpoint['state_dict']
-    own = {k: v for k, v in model.state_dict().items() if not k.startswith('templates.')}
+    stored, own = (
+        {k: v for k, v in weights.items() if not k.startswith('templates.')}
+        for weights in (checkpoint['state_dict'], model.state_dict())
+    )
     wrong = [k for k, v in own.items() if k not in stored or stored[k].shape != v.shape]
+    wrong += [k for k in stored if k not in own]
     if wrong:
         raise CheckpointError(
             f'{path}: was trained with another network ({len(wrong)} weights do not fit, first '

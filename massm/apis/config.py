@@ -62,6 +62,7 @@ def resolve(config: Config, name: str = 'config') -> Config:
     if missing:
         raise ConfigError(f'{name}: sets no {", ".join(missing)}; see configs/_base_/datasets/')
     _check_shared(config, name)
+    config.anatomies = list(config.anatomies)  # as checkpoints name them
     shared = {key: config[key] for key in SHARED}
     modality = check_modality(config.get('modality', DEFAULT_MODALITY), name)
     _check_windows(config, modality, name)

@@ -3,14 +3,16 @@
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.device import get_device
+from mmengine.runner import Runner
 
-from massm.apis.checkpoints import check_fits, check_settings
+from massm.apis.checkpoints import check_fits, check_shared, latest_checkpoint
 from massm.cohort.correspondences import check_built
 from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
-from massm.engine.hooks import FineTuningHook
+from massm.engine.hooks import FineTuningHook, ModelSettingsHook, ValidatedCheckpointHook
+from massm.errors import ConfigError
 from massm.io.writable import make_writable
 
 
@@ -29,14 +31,15 @@ def train(
     Args:
         config: resolved (:func:`massm.apis.config.load_config`).
         work_dir: where logs and checkpoints go; the config's, or ``work_dirs/NAME``.
-        resume: go on from the latest checkpoint of the work dir, or from the one named.
-        amp: bfloat16 autocast.
+        resume: go on from the latest checkpoint of the work dir, or from the one named. Where the
+            work dir has none, training begins, from the config's ``load_from`` if it names one.
+        amp: bfloat16 autocast, on a GPU.
         launcher: ``none``, ``pytorch`` (torchrun), ``slurm`` or ``mpi``.
         trust_checkpoint: see :func:`massm.engine.checkpoint.load_checkpoint`.
         channels_last, compiled: see :meth:`massm.models.massm.MASSM.optimise`.
 
     Raises:
-        ConfigError: the work dir cannot be written.
+        ConfigError: the work dir cannot be written, or there is no GPU for ``amp``.
         CheckpointError: the checkpoint to go on from was trained on something else.
         DatasetError: a subject cannot be used; all of them are named before the first step.
     """
@@ -45,12 +48,15 @@ def train(
     prepare_processes(config, launcher)
     config.work_dir = resolve_work_dir(config, work_dir)
     make_writable(Path(config.work_dir))
+    _check_amp(amp)
     _go_on_from(config, resume, trust_checkpoint)
     if amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
     check_built(Path(config.data_root), config.anatomies)
     runner = Runner.from_cfg(config)
-    if not resume:
+    for hook in (ModelSettingsHook(), ValidatedCheckpointHook()):
+        runner.register_hook(hook)
+    if not config.resume:
         runner.register_hook(FineTuningHook())
     loops = [runner.train_loop, runner.val_loop]
     check_subjects(loop.dataloader.dataset for loop in loops if loop is not None)
@@ -59,17 +65,24 @@ def train(
     return runner
 
 
+def _check_amp(amp: bool) -> None:
+    """mmengine's wrapper knows no autocast on a CPU."""
+    if amp and get_device() in ('cpu', 'mps'):
+        raise ConfigError(
+            '--amp is for a GPU, and torch sees none here (massm doctor says more); leave it out'
+        )
+
+
 def _go_on_from(config: Config, resume: bool | str, trust_checkpoint: bool) -> None:
-    """Tells ``config`` which weights training begins with, if any, and checks them."""
-    config.resume = bool(resume)
-    if isinstance(resume, str):
-        config.load_from = resume
-    # The same one that mmengine will choose.
-    earlier = config.get('load_from') or find_latest_checkpoint(config.work_dir)
-    if resume and earlier:
-        check_fits(config, earlier, trust_checkpoint)
+    """Tells ``config`` which weights training begins with, if any, and whether it goes on with
+    them; checks them."""
+    earlier = latest_checkpoint(Path(config.work_dir)) if resume is True else resume
+    config.resume = bool(earlier)
+    if earlier:
+        config.load_from = str(earlier)
+        check_fits(config, config.load_from, trust_checkpoint)
     elif config.get('load_from'):
-        check_settings(config, config.load_from, trust_checkpoint)
+        check_shared(config, config.load_from, trust_checkpoint)
 
 
 def resolve_work_dir(config: Config, work_dir: str | None) -> str:

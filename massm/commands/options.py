@@ -1,6 +1,7 @@
 """Arguments that train, test and infer share, in MM* convention."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,10 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     """``--launcher`` and torchrun's ``--local-rank``."""
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def tell_local_rank(args: argparse.Namespace) -> None:
+    """Into the environment, where mmengine reads it; ``torchrun`` has done so, MPI calls it
+    otherwise."""
+    of_mpi = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK')
+    os.environ.setdefault('LOCAL_RANK', of_mpi or str(args.local_rank))

@@ -5,9 +5,8 @@ Without a checkpoint, the best one of the work dir is taken.
 """
 
 import argparse
-import os
 
-from massm.commands.options import add_config, add_launcher, add_trust
+from massm.commands.options import add_config, add_launcher, add_trust, tell_local_rank
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +26,6 @@ def run(args: argparse.Namespace) -> None:
     from massm.apis.config import load_config
     from massm.apis.test import test
 
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    tell_local_rank(args)
     config = load_config(args.config, args.cfg_options)
     test(config, args.checkpoint, args.work_dir, args.launcher, args.trust_checkpoint, args.report)

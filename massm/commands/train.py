@@ -4,9 +4,8 @@ Example: python tools/train.py configs/massm_r18_phantom.py --cfg-options data_r
 """
 
 import argparse
-import os
 
-from massm.commands.options import add_config, add_launcher, add_trust
+from massm.commands.options import add_config, add_launcher, add_trust, tell_local_rank
 
 INTERRUPTED = 'run again with --resume to go on'
 
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     from massm.apis.config import load_config
     from massm.apis.train import train
 
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    tell_local_rank(args)
     config = load_config(args.config, args.cfg_options)
     runner = train(
         config,

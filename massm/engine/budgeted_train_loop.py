@@ -17,8 +17,10 @@ SET_ASIDE = 'seconds_set_aside'
 
 def set_aside(runner: Runner, seconds: float) -> None:
     """Tells a budgeted loop, in this run and in those that resume it, how long what comes after the
-    last step will take."""
-    runner.message_hub.update_info(SET_ASIDE, seconds)
+    last step will take; what the first process says, so that all stop alike."""
+    shared = torch.tensor(seconds, dtype=torch.float64)
+    broadcast(shared, src=0)
+    runner.message_hub.update_info(SET_ASIDE, float(shared))
 
 
 @LOOPS.register_module()

@@ -17,13 +17,18 @@ from massm.errors import CheckpointError
 
 
 def _allowed() -> list[Any]:
-    reconstruct = np.core.multiarray if np.__version__ < '2' else np._core.multiarray
+    own = np.core.multiarray if np.__version__ < '2' else np._core.multiarray
+    # By the name of either numpy: checkpoints travel between machines.
+    arrays = [
+        (getattr(own, name), f'numpy.{core}.multiarray.{name}')
+        for core in ('core', '_core')
+        for name in ('_reconstruct', 'scalar')
+    ]
     dtypes = [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u1', 'b1')]
     return [
         HistoryBuffer,
         (_buffer_statistic, 'builtins.getattr'),
-        reconstruct._reconstruct,
-        reconstruct.scalar,
+        *arrays,
         np.ndarray,
         np.dtype,
         *dtypes,

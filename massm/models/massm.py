@@ -11,6 +11,7 @@ from torch import Tensor
 from massm.errors import ConfigError
 from massm.io.templates import ShapeTemplate
 from massm.models.losses.reduce import mean_over_processes
+from massm.models.precision import in_full_precision
 from massm.models.roi_heads.shape_fit_head import FitTargets, Seen
 from massm.models.shape_network import Prediction, ShapeNetwork
 from massm.registry import MODELS
@@ -234,7 +235,7 @@ class MASSM(ShapeNetwork):
         if self.local_head.weighs_scores:
             scores = (scores * fit.support.to(scores)).sqrt()
         found = Boxes3D.from_points(fit.local_vox).tensor
-        world = rigidly_onto(fit.world_mm, self.templates.world_mm)
+        world = in_full_precision(rigidly_onto, fit.world_mm, self.templates.world_mm)
         deviation = fit.deviation_mm
         return Prediction(found, scores, fit.local_vox, world, deviation, masks, fit.drawn)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from massm.apis.config import load_config
+from massm.apis.config import load_config, resolve
 from massm.errors import ConfigError
 from massm.registry import MODELS
 
@@ -69,3 +69,11 @@ def test_broken_configs_are_named(tmp_path, text, message):
 def test_anatomies_must_be_distinct():
     with pytest.raises(ConfigError, match='distinct'):
         load_config(ROOT / 'configs/massm_r18_phantom.py', {'anatomies': ['a', 'a']})
+
+
+def test_anatomies_are_a_list_as_checkpoints_have_them():
+    config = load_config(CONFIGS[0])
+    config.anatomies = ('spleen', 'sacrum')
+    config = resolve(config)
+    assert config.anatomies == config.model.anatomies == ['spleen', 'sacrum']
+    assert config.train_dataloader.dataset.anatomies == ['spleen', 'sacrum']

@@ -1,12 +1,13 @@
 """--cfg-options: what people write, and what comes of it."""
 
 import argparse
+import os
 
 import pytest
 
 from massm.apis.config import load_config
 from massm.cli import run_command
-from massm.commands.options import add_config_options, check_device, check_jobs
+from massm.commands.options import add_config_options, check_device, check_jobs, tell_local_rank
 from massm.errors import ConfigError
 from tests.conftest import ROOT
 
@@ -78,3 +79,14 @@ def test_jobs_and_devices():
         with pytest.raises(ConfigError, match='--device') as error:
             check_device(device)
         assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('of_mpi', [None, '3'])
+def test_the_local_rank_is_the_launchers(monkeypatch, of_mpi):
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+    monkeypatch.delenv('OMPI_COMM_WORLD_LOCAL_RANK', raising=False)
+    if of_mpi:
+        monkeypatch.setenv('OMPI_COMM_WORLD_LOCAL_RANK', of_mpi)
+    monkeypatch.setattr(os, 'environ', dict(os.environ))
+    tell_local_rank(argparse.Namespace(local_rank=1))
+    assert os.environ['LOCAL_RANK'] == (of_mpi or '1')

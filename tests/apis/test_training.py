@@ -194,7 +194,7 @@ def test_the_best_checkpoint_is_tested_and_everything_is_written(trained):
     [
         ("anatomies=['spleen','heart_atrium_left']", 'was trained with anatomies'),
         ('num_particles=32', 'was trained with num_particles'),
-        ('model.backbone.base_channels=16', 'was trained with another network'),
+        ('model.backbone.base_channels=16', 'was trained with model.backbone.base_channels = 8'),
     ],
 )
 def test_a_checkpoint_of_another_config_is_refused(trained, capsys, change, message):

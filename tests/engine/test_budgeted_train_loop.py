@@ -142,3 +142,10 @@ def test_a_resumed_run_has_what_was_left(make):
 def test_no_budget_is_one_sentence(make):
     with pytest.raises(ConfigError, match='budget_s must be seconds above 0'):
         make(Runner(), max_epochs=2, budget_s=0.0)
+
+
+def test_all_processes_set_aside_what_the_first_says(monkeypatch):
+    runner = Runner()
+    monkeypatch.setattr(budgeted_train_loop, 'broadcast', lambda seconds, src: seconds.fill_(7.0))
+    set_aside(runner, 5.0)
+    assert runner.kept == {budgeted_train_loop.SET_ASIDE: 7.0}

@@ -1,5 +1,6 @@
 import collections
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -34,6 +35,26 @@ def test_what_mmengine_stores_loads(tmp_path):
     loaded = load_checkpoint(tmp_path / 'a.pth')
     assert loaded['message_hub']['log_scalars']['train/loss'].current() == 1.5
     assert loaded['meta']['best'] == 2.0
+
+
+@pytest.mark.parametrize('written, read', [(b'_core', b'core'), (b'core', b'_core')])
+def test_checkpoints_cross_numpys_versions(tmp_path, written, read):
+    """Which call the makers of arrays and numbers by different names."""
+    content = {'array': np.arange(3.0), 'number': np.float64(2.0)}
+    torch.save(content, tmp_path / 'own.pth')
+    renamed = f'numpy.{read.decode()}.multiarray'.encode()
+    with (
+        zipfile.ZipFile(tmp_path / 'own.pth') as own,
+        zipfile.ZipFile(tmp_path / 'other.pth', 'w') as other,
+    ):
+        for name in own.namelist():
+            data = own.read(name)
+            if name.endswith('data.pkl'):
+                assert b'numpy._core.multiarray' in data or b'numpy.core.multiarray' in data
+                data = data.replace(b'numpy.' + written + b'.multiarray', renamed)
+            other.writestr(name, data)
+    loaded = load_checkpoint(tmp_path / 'other.pth')
+    assert loaded['array'].tolist() == [0, 1, 2] and loaded['number'] == 2.0
 
 
 @pytest.mark.parametrize('bomb', [Bomb(), AttributeBomb()])

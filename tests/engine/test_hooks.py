@@ -2,10 +2,12 @@ from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.hooks import EarlyStoppingHook
 
 from massm.apis.config import hook_named
 from massm.datasets.transforms import (
@@ -100,6 +102,7 @@ def test_rounds_that_read_regions_are_fitted_after_the_last_epoch(monkeypatch, r
         train_dataloader=SimpleNamespace(dataset=None),
         message_hub=SimpleNamespace(update_info=kept.__setitem__),
         logger=SimpleNamespace(info=lines.append),
+        hooks=[],
         max_epochs=3,
     )
     hook = filter_fit_hook.FilterFitHook()
@@ -109,6 +112,43 @@ def test_rounds_that_read_regions_are_fitted_after_the_last_epoch(monkeypatch, r
     assert calls == ([(0, 4)] if resumed else [(0, 2), (2, 4)])
     assert bool(kept) != resumed and len(lines) == len(calls)
     assert lines[-1].endswith('1 to 4' if resumed else '3 to 4')
+
+
+def test_training_that_may_end_before_the_last_filters_is_refused():
+    stage = {'reach': 8.0, 'beside': 2.0, 'rounds': 1, 'modes': 2}
+    stages, region = [stage, {**stage, 'reads_region': True}], {'cells': 4, 'margin': 4.0}
+    head = ShapeFitHead(1, 8, 1, 4.0, stages, region={**region, 'channels': (8,)})
+    runner = SimpleNamespace(
+        model=SimpleNamespace(local_head=head),
+        hooks=[EarlyStoppingHook(monitor='rmse', rule='less')],
+    )
+    with pytest.raises(ConfigError, match='EarlyStoppingHook would end training'):
+        filter_fit_hook.FilterFitHook().before_train(runner)
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_generated_patients_are_of_the_patient_they_were_made_from(monkeypatch, rank):
+    """Also of one that is in another split, and of one that was generated itself; all of a
+    patient's are in one process."""
+    made = [('a', None), ('a1', 'a'), ('b', None), ('a2', 'a1'), ('c1', 'c'), ('c2', 'c')]
+    subjects = [SimpleNamespace(id=name, generated_from=base) for name, base in made]
+    assert filter_fit_hook.patients_of(subjects) == [0, 0, 1, 0, 2, 2]
+    assert filter_fit_hook.patients_of([SimpleNamespace(id=n) for n in 'xy']) == [0, 1]
+
+    class Data(list):
+        split = 'train'
+        manifest = SimpleNamespace(of_split=lambda _: subjects)
+
+        def sizes(self):
+            return np.ones((len(self), 3))
+
+    monkeypatch.setattr(filter_fit_hook, 'get_dist_info', lambda: (rank, 2))
+    cases = filter_fit_hook.TrainingCases(None, Data(subjects), 2)
+    own = [2] if rank else [0, 1, 3, 4, 5]
+    assert cases.draws == [(n, draw) for draw in range(2) for n in own]
+    monkeypatch.setattr(cases, '_item', lambda n, draw: None)
+    monkeypatch.setattr(cases, '_case', lambda item, patient: patient)
+    assert list(cases()) == 2 * ([1] if rank else [0, 0, 0, 2, 2])
 
 
 def test_filters_need_something_to_be_fitted_to():

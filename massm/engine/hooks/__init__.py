@@ -6,9 +6,11 @@ from massm.engine.hooks.cvae_pretrain_hook import CVAEPretrainHook
 from massm.engine.hooks.filter_fit_hook import FilterFitHook
 from massm.engine.hooks.fine_tuning_hook import FineTuningHook
 from massm.engine.hooks.loss_weight_ramp_hook import LossWeightRampHook
+from massm.engine.hooks.model_settings_hook import ModelSettingsHook
 from massm.engine.hooks.prediction_hook import PredictionHook
 from massm.engine.hooks.score_threshold_hook import ScoreThresholdHook
 from massm.engine.hooks.teacher_forcing_hook import TeacherForcingHook
+from massm.engine.hooks.validated_checkpoint_hook import ValidatedCheckpointHook
 
 __all__ = [
     'CVAEPretrainHook',
@@ -17,7 +19,9 @@ __all__ = [
     'FilterFitHook',
     'FineTuningHook',
     'LossWeightRampHook',
+    'ModelSettingsHook',
     'PredictionHook',
     'ScoreThresholdHook',
     'TeacherForcingHook',
+    'ValidatedCheckpointHook',
 ]

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 from mmengine.dist import get_dist_info
-from mmengine.hooks import Hook
+from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.runner import Runner
 
+from massm.cohort.manifest import SubjectEntry
 from massm.datasets.check import check_mirroring
 from massm.datasets.samplers import SampleIndex
 from massm.datasets.shape_dataset import ShapeDataset
@@ -40,7 +41,7 @@ class FilterFitHook(Hook):
     training, unless a loaded checkpoint brought fitted ones, the rounds that training begins from;
     after the last epoch, before its checkpoint is written, those that read the regions that
     training taught. Does nothing for other local heads. Each process takes its share of the
-    subjects.
+    patients.
 
     Args:
         samples: each subject is drawn so often that there are at least so many.
@@ -48,7 +49,7 @@ class FilterFitHook(Hook):
         also: transforms that act on these samples alone.
 
     Raises:
-        ConfigError: there are no samples or starts to learn from.
+        ConfigError: there are no samples or starts to learn from, or training may end early.
     """
 
     priority = 'HIGH'
@@ -73,7 +74,11 @@ class FilterFitHook(Hook):
         """Rounds that read no regions."""
         head = unwrapped(runner.model).local_head
         self._fit = None
-        if not isinstance(head, ShapeFitHead) or head.filters[0].is_fitted:
+        if not isinstance(head, ShapeFitHead):
+            return
+        if head.rounds_before_regions < len(head.filters):
+            _check_whole(runner)
+        if head.filters[0].is_fitted:
             return
         began = time.monotonic()
         self._fit_rounds(runner, head.rounds_before_regions)
@@ -105,13 +110,15 @@ class FilterFitHook(Hook):
 
 
 class TrainingCases:
-    """This process's share of a training set, each subject drawn ``passes`` times."""
+    """This process's share of a training set, each subject drawn ``passes`` times. What was
+    generated from a patient is of that patient: a filter that knows one knows the other."""
 
     def __init__(self, model: MASSM, dataset: ShapeDataset, passes: int) -> None:
         rank, world_size = get_dist_info()
         self.model, self.dataset = model, dataset
-        subjects = range(rank, len(dataset), world_size)
-        self.draws = [(i, p) for p in range(passes) for i in subjects]
+        self.patients = patients_of(dataset.manifest.of_split(dataset.split))
+        own = [i for i, patient in enumerate(self.patients) if patient % world_size == rank]
+        self.draws = [(i, p) for p in range(passes) for i in own]
         # Half precision keeps HU to 2 where it matters.
         taken = 2 * dataset.sizes().prod(1).mean() * passes * len(dataset)
         self.kept: dict | None = {} if taken < LARGEST_KEPT else None
@@ -119,7 +126,7 @@ class TrainingCases:
     def __call__(self) -> Iterator[FitCase]:
         """The same cases at every call."""
         for subject, draw in self.draws:
-            yield self._case(self._item(subject, draw), subject)
+            yield self._case(self._item(subject, draw), self.patients[subject])
 
     def _item(self, subject: int, draw: int) -> dict:
         if self.kept is not None and (subject, draw) in self.kept:
@@ -131,7 +138,7 @@ class TrainingCases:
             self.kept[subject, draw] = item
         return item
 
-    def _case(self, item: dict, subject: int) -> FitCase:
+    def _case(self, item: dict, patient: int) -> FitCase:
         sample = item['data_samples']
         data = {'inputs': [item['inputs']], 'data_samples': [sample]}
         data = self.model.data_preprocessor(data)
@@ -143,7 +150,30 @@ class TrainingCases:
             sample.boxes[:, :3].float() * spacing,
             sample.has_shape | sample.is_cut,
             sample.seed,
-            subject,
+            patient,
+        )
+
+
+def patients_of(subjects: Sequence[SubjectEntry]) -> list[int]:
+    """Of every subject the number of its patient: what was generated from one
+    (:mod:`massm.apis.augment`) is no other."""
+    bases = {s.id: getattr(s, 'generated_from', None) for s in subjects}
+
+    def patient(name: str) -> str:
+        for _ in bases:  # no longer, should a file name a circle
+            name = bases.get(name) or name
+        return name
+
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(patient(s.id), len(numbers)) for s in subjects]
+
+
+def _check_whole(runner: Runner) -> None:
+    """The last rounds are fitted in the last epoch, which must come."""
+    if any(isinstance(hook, EarlyStoppingHook) for hook in runner.hooks):
+        raise ConfigError(
+            'custom_hooks: EarlyStoppingHook would end training before the filters that read '
+            'regions are fitted, in the last epoch; leave it out'
         )
 
 

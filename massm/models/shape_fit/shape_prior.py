@@ -102,7 +102,7 @@ class ShapePrior(nn.Module):
             bends = smooth_bends(mean, frames[:, 0], self.bends, self.bend_std, self.bend_length)
             self.basis[k, self.modes :] = torch.as_tensor(bends)
             self.frames[k] = torch.as_tensor(frames)
-            along = np.einsum('lmi,mi->ml', self.basis[k].double().numpy(), frames[:, 0])
+            along = np.einsum('lmi,mi->ml', self.basis[k].double().cpu().numpy(), frames[:, 0])
             self.along_normals[k] = torch.as_tensor(along)
             self.rotation_std[k] = torch.as_tensor(template.rotation_std)
 
