@@ -6,6 +6,7 @@ import json
 import math
 import os
 import resource
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+import massm
 from massm.apis.config import load_config
 from massm.apis.config_options import ConfigOptions
 from massm.apis.test import test
@@ -27,6 +29,7 @@ from massm.io.atomic import write_text
 # In a training: so many looks at the patients who choose, and checkpoints to resume from.
 VALIDATIONS, CHECKPOINTS = 4, 8
 FAILURE, RUN, TRAINED, LOG = 'failure.txt', 'run.json', 'trained.json', 'log.txt'
+OUTPUT: dict[str, Any] = {'capture_output': True, 'text': True, 'check': True}
 # Exit code: another process holds the folder.
 BUSY = 75
 
@@ -77,14 +80,13 @@ def train_and_test(job: Job) -> None:
     trained = read_json(job.folder / TRAINED)
     config = job_config(job)
     if trained is None:
-        began, worked = time.monotonic(), time.process_time()
         runner = train(copy.deepcopy(config), str(job.folder), resume=True)
         loop = runner.train_loop
         trained = {
             'training_s': loop.spent_s,
             'preparation_s': loop.preparation_s,
-            'wall_s': time.monotonic() - began,
-            'cpu_s': time.process_time() - worked,
+            'cpu_s': loop.cpu_s,
+            'code': code_version(),
             'steps': loop.iter,
             'passes': loop.passes,
             **peak_memory(),
@@ -96,6 +98,18 @@ def train_and_test(job: Job) -> None:
     write_text(job.folder / RUN, json.dumps({**trained, **tested}) + '\n')
     for checkpoint in job.folder.glob('epoch_*.pth'):  # only to resume from
         checkpoint.unlink()
+
+
+def code_version() -> str:
+    """The commit of the checkout, ``+`` after it where files differ from it; else the package's
+    version."""
+    git = ['git', '-C', str(repository())]
+    try:
+        commit = subprocess.run([*git, 'rev-parse', '--short', 'HEAD'], **OUTPUT).stdout.strip()
+        changed = subprocess.run([*git, 'status', '--porcelain', '-uno'], **OUTPUT).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return massm.__version__
+    return commit + '+' * bool(changed)
 
 
 def job_config(job: Job) -> Config:

@@ -77,7 +77,7 @@ def _methods(runs: Sequence[Mapping[str, Any]]) -> str:
         )
     columns = (
         'method', 'seed', 'training min', 'of it before the first step',
-        'CPU min with validation', 'steps', 'passes', 'test s a patient',
+        'CPU min', 'steps', 'passes', 'test s a patient',
         'memory GiB', 'GPU GiB', '',
     )  # fmt: skip
     return html_table(columns, ''.join(rows), 'Methods')

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import torch
 from mmengine.dist import broadcast, get_world_size
 from mmengine.model import BaseModel
@@ -13,6 +14,8 @@ from massm.errors import ConfigError
 from massm.registry import LOOPS
 
 SET_ASIDE = 'seconds_set_aside'
+# What a checkpoint keeps of the loop.
+COUNTED = ('spent_s', 'preparation_s', 'cpu_s', 'passes')
 
 
 def set_aside(runner: Runner, seconds: float) -> None:
@@ -23,6 +26,21 @@ def set_aside(runner: Runner, seconds: float) -> None:
     runner.message_hub.update_info(SET_ASIDE, float(shared))
 
 
+def cpu_seconds() -> float:
+    """Of this process and those it started, loaders too: beside the time that went by they tell
+    whether the machine had other work."""
+    own = psutil.Process()
+    spent = [own.cpu_times(), *(_cpu_times(child) for child in own.children(recursive=True))]
+    return sum(t.user + t.system + t.children_user + t.children_system for t in spent if t)
+
+
+def _cpu_times(process: psutil.Process) -> Any:
+    try:
+        return process.cpu_times()
+    except psutil.Error:  # it has just ended
+        return None
+
+
 @LOOPS.register_module()
 class BudgetedTrainLoop(EpochBasedTrainLoop):
     """Trains for ``budget_s`` seconds of wall time.
@@ -31,7 +49,8 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
     in epochs (learning rate, loss weights, phases, validation) fits the budget by itself. The
     budget holds everything that training does, what hooks do before the first step too, and what
     they :func:`set_aside` for after the last; only validation does not count. Where a run is
-    resumed, it goes on with what was left at the checkpoint.
+    resumed, it goes on with what was left at the checkpoint. ``cpu_s`` are the processor's seconds
+    in it.
 
     Args:
         runner, dataloader, max_epochs, val_begin, val_interval: as mmengine has them.
@@ -54,15 +73,15 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
         if not budget_s > 0:
             raise ConfigError(f'train_cfg.budget_s must be seconds above 0, got {budget_s}')
         self.budget_s = float(budget_s)
-        self.spent_s = self.preparation_s = 0.0
+        self.spent_s = self.preparation_s = self.cpu_s = 0.0
         self.passes = 0
         self._batches: Iterator[Any] | None = None
-        self._last = 0.0
+        self._last = self._last_cpu = 0.0
 
     def run(self) -> BaseModel:
         """Launches training."""
         self._restore()
-        self._last = time.monotonic()
+        self._begin_to_count()
         self.runner.call_hook('before_train')
         self._tick()
         self.preparation_s = self.spent_s if self._epoch == 0 else self.preparation_s
@@ -76,7 +95,7 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
             self._tick()
             if self._validates():
                 self.runner.val_loop.run()
-                self._last = time.monotonic()
+                self._begin_to_count()
         self.runner.call_hook('after_train')
         return self.runner.model
 
@@ -119,23 +138,27 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
             return self._next_batch()
         return batch
 
+    def _begin_to_count(self) -> None:
+        self._last, self._last_cpu = time.monotonic(), cpu_seconds()
+
     def _tick(self) -> None:
         """Adds the time since the last call; that of the first process, so that all stop alike."""
-        now = time.monotonic()
+        now, cpu = time.monotonic(), cpu_seconds()
         passed = torch.tensor(now - self._last, dtype=torch.float64)
         if get_world_size() > 1:
             passed = passed.to(next(self.runner.model.parameters()).device)
             broadcast(passed, src=0)
         self.spent_s += float(passed)
-        self._last = now
+        self.cpu_s += cpu - self._last_cpu
+        self._last, self._last_cpu = now, cpu
 
     def _store(self) -> None:
         """Into what the checkpoint keeps."""
-        for name in ('spent_s', 'preparation_s', 'passes'):
+        for name in COUNTED:
             self.runner.message_hub.update_info(f'budget_{name}', getattr(self, name))
 
     def _restore(self) -> None:
         if self._epoch:
-            for name in ('spent_s', 'preparation_s', 'passes'):
+            for name in COUNTED:
                 stored = self.runner.message_hub.get_info(f'budget_{name}')
                 setattr(self, name, getattr(self, name) if stored is None else stored)

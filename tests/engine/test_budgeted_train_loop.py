@@ -1,5 +1,8 @@
 """A loop under a clock of its own: the steps cost what the test says."""
 
+import subprocess
+import sys
+
 import pytest
 
 from massm.engine import budgeted_train_loop
@@ -69,6 +72,7 @@ class Runner:
 def make(monkeypatch):
     def build(runner, **settings):
         monkeypatch.setattr(budgeted_train_loop.time, 'monotonic', lambda: runner.now)
+        monkeypatch.setattr(budgeted_train_loop, 'cpu_seconds', lambda: 2 * runner.now)
         return BudgetedTrainLoop(runner, Loader(), **settings)
 
     return build
@@ -87,7 +91,7 @@ def test_preparation_counts_and_validation_does_not(make):
     loop = make(runner, max_epochs=4, budget_s=10.0, val_interval=2)
     loop.run()
     assert loop.preparation_s == 4.0 and len(runner.batches) == 6
-    assert runner.validated == 2 and loop.spent_s == 10.0
+    assert runner.validated == 2 and loop.spent_s == 10.0 and loop.cpu_s == 20.0
 
 
 def test_what_hooks_do_after_the_last_step_is_in_the_budget(make):
@@ -136,7 +140,19 @@ def test_a_resumed_run_has_what_was_left(make):
     rest._epoch = 2
     rest.run()
     assert len(first.batches) + len(second.batches) == len(whole.batches) == 8
-    assert rest.preparation_s == 2.0
+    assert rest.preparation_s == 2.0 and rest.cpu_s == 20.0
+
+
+def test_the_processors_seconds_are_of_all_processes():
+    before = budgeted_train_loop.cpu_seconds()
+    burn = 'import time\nwhile time.process_time() < 0.3: pass\ninput()'
+    with subprocess.Popen(
+        [sys.executable, '-c', burn], stdin=subprocess.PIPE, text=True
+    ) as process:
+        while budgeted_train_loop.cpu_seconds() < before + 0.3:
+            assert process.poll() is None
+        process.communicate('\n')
+    assert budgeted_train_loop.cpu_seconds() >= before + 0.3  # it has ended
 
 
 def test_no_budget_is_one_sentence(make):
