@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+from massm.io.detached import data_files
+
 # Of images whose voxels may lie in another file that the header names.
 HEADER_SUFFIXES = ('.mhd', '.nhdr')
 CHUNK = 2**20
@@ -16,7 +18,7 @@ def content_digest(path: Path) -> str | None:
     if not path.is_file():
         return None
     if path.name.lower().endswith(HEADER_SUFFIXES):
-        return _joined([path, *_data_files(path)])
+        return _joined([path, *data_files(path)])
     return file_digest(path)
 
 
@@ -32,9 +34,3 @@ def file_digest(path: Path) -> str:
 def _joined(files: list[Path]) -> str:
     each = sorted(file_digest(file) for file in files)
     return hashlib.sha256(''.join(each).encode()).hexdigest()
-
-
-def _data_files(header: Path) -> list[Path]:
-    text = header.read_bytes().decode('utf-8', errors='replace')
-    beside = (p for p in header.parent.iterdir() if p.is_file() and p != header)
-    return [p for p in beside if p.name in text]
