@@ -92,7 +92,7 @@ class MASSMInferencer(BaseInferencer):
     def _init_model(self, cfg: Config, weights: str | None, device: str = 'cpu') -> Any:
         if self._directory is not None:
             return self._directory.build().to(device)
-        model = MODELS.build(cfg.model)
+        model = MODELS.build({**cfg.model, '_scope_': 'massm'})
         stored = check_settings(cfg, str(weights), self.trust_checkpoint)
         check_weights(model, stored, str(weights))
         self._load_weights_to_model(model, stored, cfg)

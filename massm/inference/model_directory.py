@@ -74,7 +74,8 @@ class ModelDirectory:
             CheckpointError: weights and settings do not belong together.
         """
         try:
-            model = MODELS.build(self.config.model)
+            # Whatever other project's registries the process uses.
+            model = MODELS.build({**self.config.model, '_scope_': 'massm'})
         except TypeError as error:  # a setting that is not, or not yet, one of ours
             reason = str(error).splitlines()[0]
             raise CheckpointError(

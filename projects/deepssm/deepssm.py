@@ -46,7 +46,7 @@ class DeepSSM(ShapeNetwork):
     Args:
         canvas: voxels along each axis of the images the encoders take; or how many in all, of
             which a ``whole`` view takes the shape that suits the training scans of
-            ``template_root``.
+            ``template_root``, or a cube where there is no such dataset.
         view: ``whole``, the scan about its middle; ``aligned``, the anatomy cropped and turned as
             its true pose says, in tests too: an upper bound.
         frame: of the particles that are learnt, ``local`` (of a ``whole`` view) or ``world``.
@@ -85,7 +85,8 @@ class DeepSSM(ShapeNetwork):
             )
         if view == 'aligned' and frame == 'local':
             raise ConfigError("DeepSSM: an aligned view has no local frame; set frame='world'")
-        self.view, self.frame, self.alpha, self.margin_mm = view, frame, alpha, margin_mm
+        self.view, self.frame, self.latents = view, frame, latents
+        self.alpha, self.margin_mm = alpha, margin_mm
         self.canvas = _shape_of(canvas, view, template_root)
         self.stage = STAGES[decoder][0]
         self.stages = STAGES[decoder]
@@ -237,11 +238,13 @@ def _shape_of(
 ) -> tuple[int, int, int]:
     if not isinstance(canvas, int):
         return int(canvas[0]), int(canvas[1]), int(canvas[2])
-    if view != 'whole' or root is None:
+    if view != 'whole':
         raise ConfigError(
-            'DeepSSM: one number of voxels is for a whole view of the scans of template_root; give '
-            'canvas as three numbers'
+            'DeepSSM: one number of voxels is for a whole view; give canvas as three numbers'
         )
+    if root is None or not (Path(root) / 'dataset.json').is_file():
+        side = round(canvas ** (1 / 3))
+        return side, side, side
     manifest = load_manifest(Path(root))
     files = [manifest.path(s.image) for s in manifest.of_split('train') if s.image]
     sizes = np.array([map_volume(file).shape for file in files]).reshape(-1, 3)

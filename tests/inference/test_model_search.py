@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DefaultScope
 
 from massm.cli import run_command
 from massm.errors import CheckpointError, ConfigError
+from massm.inference.model_directory import read_model
 from massm.inference.model_search import find_model, named_models
 
 
@@ -81,6 +83,11 @@ def test_the_command_lists_them_and_says_which_are_broken(models, capsys):
     (models / 'thorax/metadata.json').write_text('{', encoding='utf-8')
     assert run_command('models', []) == 1
     assert 'cannot be read' in capsys.readouterr().out
+
+
+def test_a_model_is_built_whatever_else_the_process_builds(model_directory):
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        assert read_model(model_directory).build().anatomies
 
 
 def test_infer_takes_the_name(models, tiny_source, tmp_path):

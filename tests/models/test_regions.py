@@ -130,15 +130,24 @@ def test_anatomies_share_a_network_and_have_their_own_scales(grid):
     torch.manual_seed(0)
     network = RegionNetwork(2, 2, (8, 16))
     regions = torch.randn(1, 3, 2, CELLS, CELLS, CELLS).expand(2, -1, -1, -1, -1, -1)
-    logits = network(regions)
+    distance = grid.distance[:1].expand(2, -1, -1, -1)
+    logits = network(regions, distance)
     assert logits.shape == (2, 3, CELLS, CELLS, CELLS)
     with torch.no_grad():
         network.stem.scale[1] *= 2
-    again = network(regions)
+    again = network(regions, distance)
     assert torch.equal(again[0], logits[0]) and not torch.allclose(again[1], logits[1])
     # One image at a time is the same as all of them together.
-    alone = network(regions[:, 1:2])
+    alone = network(regions[:, 1:2], distance)
     assert torch.allclose(alone[:, 0], again[:, 1], atol=1e-4)
+
+
+def test_what_has_learnt_nothing_draws_about_the_mean_shape(grid):
+    torch.manual_seed(0)
+    drawn = RegionNetwork(2, 2, (8, 16))(torch.randn(2, 3, 2, CELLS, CELLS, CELLS), grid.distance)
+    mean = (grid.distance < 0).unsqueeze(1).expand_as(drawn)
+    both = 2 * ((drawn > 0) & mean).sum((2, 3, 4))
+    assert (both / ((drawn > 0).sum((2, 3, 4)) + mean.sum((2, 3, 4))) > 0.8).all()
 
 
 def test_the_loss_is_least_for_the_truth():

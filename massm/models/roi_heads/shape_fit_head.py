@@ -172,7 +172,7 @@ class ShapeFitHead(BaseModule):
         if region is not None:
             cells, margin = region['cells'], unit * region['margin']
             self.region_grid = RegionGrid(num_anatomies, cells, margin, spacing)
-            self.region_network = RegionNetwork(num_anatomies, in_channels + 1, region['channels'])
+            self.region_network = RegionNetwork(num_anatomies, in_channels, region['channels'])
 
     def _reads_region(self, stage: int) -> bool:
         return self.stages[stage].get('reads_region', False)
@@ -277,10 +277,7 @@ class ShapeFitHead(BaseModule):
         """Regions around the first of each image's fits."""
         pose = Pose.of_first(state, len(seen.images))
         regions = CONTRAST * (self.region_grid.look(seen.images, pose) - 0.5)
-        distance = self.region_grid.distance[:, None, None]
-        distance = distance.expand(-1, regions.shape[1], -1, -1, -1, -1)
-        logits = self.region_network(torch.cat([regions, distance], 2))
-        return DrawnRegions(logits, pose)
+        return DrawnRegions(self.region_network(regions, self.region_grid.distance), pose)
 
     def predict(self, seen: Seen, centers_vox: Tensor) -> ShapeFit:
         """Fits every anatomy from around its centre ``[B, K, 3]`` (voxels); of several starts the

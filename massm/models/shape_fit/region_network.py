@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from massm.models.dense_heads.segmentation_head import voxels_of_cells
 from massm.models.losses.soft_dice import soft_dice
+from massm.models.shape_fit.regions import FAR
 
 GROUPS = 8
+# So much a millimetre do logits fall across the mean surface before anything is learnt.
+FIRST_SLOPE = 0.3
 
 
 class AnatomyConv(nn.Module):
@@ -45,7 +48,11 @@ class AnatomyConv(nn.Module):
 
 
 class RegionNetwork(nn.Module):
-    """Regions ``[K, B, C, G, G, G]`` to logits ``[K, B, G, G, G]``.
+    """Regions ``[K, B, C, G, G, G]`` and the cells' ``distance`` ``[K, G, G, G]`` from the mean
+    surface (:class:`RegionGrid`) to logits ``[K, B, G, G, G]``.
+
+    Before it learns it draws about the mean shape: one that begins with nothing may never come to
+    draw a thin anatomy, of which few cells are inside.
 
     Args:
         num_anatomies: K.
@@ -57,7 +64,7 @@ class RegionNetwork(nn.Module):
     def __init__(self, num_anatomies: int, in_channels: int, channels: Sequence[int]) -> None:
         super().__init__()
         k = num_anatomies
-        self.stem = AnatomyConv(k, in_channels, channels[0], kernel=4, stride=2)
+        self.stem = AnatomyConv(k, in_channels + 1, channels[0], kernel=4, stride=2)
         self.down = nn.ModuleList(
             nn.Sequential(
                 AnatomyConv(k, channels[max(i - 1, 0)], width, stride=2 if i else 1),
@@ -71,11 +78,13 @@ class RegionNetwork(nn.Module):
         )
         self.last = nn.Parameter(0.05 * torch.randn(k, 8, channels[0]))
         self.bias = nn.Parameter(torch.zeros(k, 1, 1, 1, 1))
+        self.slope = nn.Parameter(torch.full((k, 1, 1, 1, 1), FIRST_SLOPE))
 
-    def forward(self, regions: Tensor) -> Tensor:
+    def forward(self, regions: Tensor, distance: Tensor) -> Tensor:
         """See the class."""
-        x = regions.flatten(0, 1).contiguous(memory_format=torch.channels_last_3d)
-        x = self.stem(x)
+        outside = distance.unsqueeze(1).expand(-1, regions.shape[1], -1, -1, -1)
+        x = torch.cat([regions, outside.unsqueeze(2)], 2).flatten(0, 1)
+        x = self.stem(x.contiguous(memory_format=torch.channels_last_3d))
         levels = []
         for level in self.down:
             x = level(x)
@@ -84,8 +93,8 @@ class RegionNetwork(nn.Module):
             x = level(torch.cat([finer, F.interpolate(x, scale_factor=2.0, mode='nearest')], 1))
         x = x.unflatten(0, regions.shape[:2])
         parts = torch.einsum('kbcxyz,kpc->kbpxyz', x, self.last)
-        logits = voxels_of_cells(parts.flatten(0, 1), 2)
-        return logits.view(*parts.shape[:2], *regions.shape[3:]) + self.bias
+        logits = voxels_of_cells(parts.flatten(0, 1), 2).view(outside.shape)
+        return logits + self.bias - self.slope * FAR * outside
 
 
 def region_loss(logits: Tensor, inside: Tensor) -> Tensor:
