@@ -11,7 +11,13 @@ import numpy as np
 import torch
 
 from massm.cohort.correspondences import check_built
-from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
+from massm.cohort.manifest import (
+    GENERATED,
+    AnatomyEntry,
+    Manifest,
+    SubjectEntry,
+    load_manifest,
+)
 from massm.cohort.working_volume import stored
 from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.transforms import LoadMasks, LoadParticles, LoadVolume, ShapeModelWarp
@@ -27,7 +33,6 @@ from massm.structures import AnatomyStatus, Grid, Mesh
 
 # Draws that would fold the image are drawn again, so often at most.
 TRIES = 10
-PREFIX = 'generated_'
 # Of the source, what the next run of other commands would use and no network reads.
 LEFT_BEHIND = ('.prepare', '.mended', '.unfinished')
 
@@ -106,7 +111,7 @@ def _check(manifest: Manifest, out: Path) -> None:
         raise DatasetError(f'{out}: is there; choose another folder, so that nothing is replaced')
     if out.is_relative_to(manifest.root.resolve()):
         raise DatasetError(f'{out}: lies in the dataset itself; choose a folder beside it')
-    if any(s.generated_from or s.id.startswith(PREFIX) for s in manifest.subjects):
+    if any(s.is_generated for s in manifest.subjects):
         raise DatasetError(
             f'{manifest.root}: has generated patients already; augment the dataset it came from'
         )
@@ -125,7 +130,7 @@ def _generate(
         warp = step.warp_to(results, drawn) if drawn else None
         if warp is not None:
             subject = dataset.manifest.of_split('train')[base]
-            return _write(dataset, results, warp, subject, f'{PREFIX}{n + 1:04d}', out)
+            return _write(dataset, results, warp, subject, f'{GENERATED}{n + 1:04d}', out)
     raise DatasetError(
         f'{dataset.manifest.root}: {TRIES} draws for patient {n + 1} had no whole anatomy or '
         'would fold the image; give a smaller --spread'

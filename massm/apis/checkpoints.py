@@ -1,6 +1,7 @@
 """Which checkpoint to use, and whether it belongs to a config."""
 
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from mmengine.config import Config
@@ -79,10 +80,11 @@ def check_settings(config: Config, path: str, trust: bool = False) -> dict:
     stored = checkpoint['meta'].get(SETTINGS)
     differs = stored and first_difference(stored, model_settings(config.model))
     if differs:
-        name, trained, wanted = differs
+        name, *values = differs
+        trained, wanted = (shorten(str(value), 60) for value in values)
         raise CheckpointError(
             f'{path}: was trained with {name} = {trained}, the config says {wanted}; '
-            'use the config it was trained with'
+            'use the config it was trained with, or begin from it with load_from'
         )
     return checkpoint
 
@@ -122,5 +124,6 @@ def check_weights(model: torch.nn.Module, checkpoint: dict, path: str) -> None:
     if wrong:
         raise CheckpointError(
             f'{path}: was trained with another network ({len(wrong)} weights do not fit, first '
-            f'{wrong[0]}); use the config it was trained with'
+            f'{wrong[0]}), or by an earlier version; use the config it was trained with, or train '
+            'again'
         )

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
-from massm.apis.checkpoints import check_fits, check_shared, latest_checkpoint
+from massm.apis.checkpoints import check_fits, check_shared, check_weights, latest_checkpoint
 from massm.cohort.correspondences import check_built
 from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
@@ -49,11 +49,13 @@ def train(
     config.work_dir = resolve_work_dir(config, work_dir)
     make_writable(Path(config.work_dir))
     _check_amp(amp)
-    _go_on_from(config, resume, trust_checkpoint)
+    begun = _go_on_from(config, resume, trust_checkpoint)
     if amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
     check_built(Path(config.data_root), config.anatomies)
     runner = Runner.from_cfg(config)
+    if config.resume:
+        check_weights(unwrapped(runner.model), begun, config.load_from)
     for hook in (ModelSettingsHook(), ValidatedCheckpointHook()):
         runner.register_hook(hook)
     if not config.resume:
@@ -73,16 +75,21 @@ def _check_amp(amp: bool) -> None:
         )
 
 
-def _go_on_from(config: Config, resume: bool | str, trust_checkpoint: bool) -> None:
+def _go_on_from(config: Config, resume: bool | str, trust_checkpoint: bool) -> dict:
     """Tells ``config`` which weights training begins with, if any, and whether it goes on with
-    them; checks them."""
+    them; checks them.
+
+    Returns:
+        The checkpoint; empty where there is none.
+    """
     earlier = latest_checkpoint(Path(config.work_dir)) if resume is True else resume
     config.resume = bool(earlier)
     if earlier:
         config.load_from = str(earlier)
-        check_fits(config, config.load_from, trust_checkpoint)
-    elif config.get('load_from'):
-        check_shared(config, config.load_from, trust_checkpoint)
+        return check_fits(config, config.load_from, trust_checkpoint)
+    if config.get('load_from'):
+        return check_shared(config, config.load_from, trust_checkpoint)
+    return {}
 
 
 def resolve_work_dir(config: Config, work_dir: str | None) -> str:

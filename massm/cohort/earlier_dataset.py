@@ -80,7 +80,9 @@ def with_imported(manifest: Manifest, earlier: Manifest | None, ids: list[str]) 
     subjects = {s.id: s for s in manifest.subjects}
     anatomies = list(manifest.anatomies)
     for old in earlier.subjects if earlier is not None else ():
-        if old.id not in ids and record_file(manifest.root, old.id).is_file():
+        is_gone = old.id not in ids and record_file(manifest.root, old.id).is_file()
+        has_failed = old.id in ids and old.id not in subjects
+        if is_gone or has_failed:
             continue
         own = subjects.get(old.id) or replace(old, image=None, anatomies={})
         added = {

@@ -19,6 +19,10 @@ FORMAT, VERSION = 'massm-dataset', 2
 SPLITS = ('train', 'val', 'test')
 
 
+# How the ids of generated patients begin.
+GENERATED = 'generated_'
+
+
 @dataclass(frozen=True)
 class AnatomyEntry:
     """One anatomy of one subject: its status and files (relative to the dataset), and the rigid
@@ -52,6 +56,11 @@ class SubjectEntry:
     image: str | None
     anatomies: dict[str, AnatomyEntry] = field(default_factory=dict)
     generated_from: str | None = None
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether it is no true patient; datasets of before ``generated_from`` tell by the name."""
+        return self.generated_from is not None or self.id.startswith(GENERATED)
 
 
 @dataclass(frozen=True)

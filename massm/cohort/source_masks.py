@@ -1,9 +1,5 @@
 """One anatomy's mask as a source has it, looked at before it is believed."""
 
-import re
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
@@ -12,8 +8,6 @@ from massm.structures import Grid
 
 # More of a mask than this off its largest part: the part is not the anatomy.
 LOST_SHARE = 0.1
-# Where in a label map a mask was found, in errors.
-VALUES = re.compile(r' \(value [\d, ]*\)$')
 
 
 def on_grid(voxels: np.ndarray, own: Grid, grid: Grid, where: str, oriented: bool) -> np.ndarray:
@@ -43,11 +37,6 @@ def on_grid(voxels: np.ndarray, own: Grid, grid: Grid, where: str, oriented: boo
     )
 
 
-def place_in_map(path: Path, values: Sequence[int]) -> str:
-    """Where the mask of the ``values`` of a label map was found."""
-    return f'{path} (value {", ".join(map(str, values))})'
-
-
 def check_inside(mask: np.ndarray, where: str) -> None:
     """Refuses a mask that is set where no anatomy ends: in all corners of the volume.
 
@@ -61,19 +50,15 @@ def check_inside(mask: np.ndarray, where: str) -> None:
         )
 
 
-def check_distinct(masks: dict[str, str], name: str, digest: str, where: str) -> None:
-    """Refuses one mask under two names; enters ``digest`` of the mask of ``name`` into ``masks``.
-
-    Regions of one label map may be alike in a patient who lacks a part, as both kidneys are where
-    there is one; only the same values under two names are a mistake there.
+def check_distinct(masks: dict[str, str], name: str, identity: str, where: str) -> None:
+    """Refuses one mask under two names; enters the ``identity`` of that of ``name`` into ``masks``.
 
     Raises:
         ImageError: see above.
     """
-    digest = where if VALUES.search(where) else digest
-    earlier = next((other for other, known in masks.items() if known == digest), None)
+    earlier = next((other for other, known in masks.items() if known == identity), None)
     if earlier is not None:
         raise ImageError(
             f'{where}: is the same mask as {earlier}; give each anatomy the mask of its own'
         )
-    masks[name] = digest
+    masks[name] = identity

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from massm.comparison.job import Job
     from massm.comparison.methods import DEFAULT, chosen, repository
     from massm.comparison.report import write_report
-    from massm.comparison.runs import keep_settings, run_jobs
+    from massm.comparison.runs import check_networks, keep_settings, run_jobs
 
     _check(args)
     methods = chosen(args.methods or list(DEFAULT))
@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         for seed in range(args.seeds)
         for method in methods
     ]
+    check_networks(jobs)
     outcomes = []
     for job, outcome in run_jobs(jobs):
         outcomes.append((job, outcome))

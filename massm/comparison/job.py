@@ -23,13 +23,15 @@ from massm.apis.test import test
 from massm.apis.train import train
 from massm.comparison.cohort import ComparedCohort
 from massm.comparison.methods import Method, repository
+from massm.engine.model_settings import model_settings
 from massm.errors import MassmError
 from massm.io.atomic import write_text
 
 # In a training: so many looks at the patients who choose, and checkpoints to resume from.
 VALIDATIONS, CHECKPOINTS = 4, 8
 FAILURE, RUN, TRAINED, LOG = 'failure.txt', 'run.json', 'trained.json', 'log.txt'
-OUTPUT: dict[str, Any] = {'capture_output': True, 'text': True, 'check': True}
+# Settings of the network, and the versions of the code that trained it.
+ORIGIN = 'origin.json'
 # Exit code: another process holds the folder.
 BUSY = 75
 
@@ -80,13 +82,14 @@ def train_and_test(job: Job) -> None:
     trained = read_json(job.folder / TRAINED)
     config = job_config(job)
     if trained is None:
+        versions = note_origin(job.folder, config)
         runner = train(copy.deepcopy(config), str(job.folder), resume=True)
         loop = runner.train_loop
         trained = {
             'training_s': loop.spent_s,
             'preparation_s': loop.preparation_s,
             'cpu_s': loop.cpu_s,
-            'code': code_version(),
+            'code': ', '.join(versions),
             'steps': loop.iter,
             'passes': loop.passes,
             **peak_memory(),
@@ -100,16 +103,35 @@ def train_and_test(job: Job) -> None:
         checkpoint.unlink()
 
 
+def note_origin(folder: Path, config: Config) -> list[str]:
+    """Writes down which network is trained in ``folder``, before it is.
+
+    Returns:
+        The versions of the code in all sessions of its training.
+    """
+    earlier = (read_json(folder / ORIGIN) or {}).get('code', [])
+    versions = list(dict.fromkeys([*earlier, code_version()]))
+    origin = {'model': model_settings(config.model), 'code': versions}
+    write_text(folder / ORIGIN, json.dumps(origin, indent=1) + '\n')
+    return versions
+
+
 def code_version() -> str:
     """The commit of the checkout, ``+`` after it where files differ from it; else the package's
     version."""
-    git = ['git', '-C', str(repository())]
     try:
-        commit = subprocess.run([*git, 'rev-parse', '--short', 'HEAD'], **OUTPUT).stdout.strip()
-        changed = subprocess.run([*git, 'status', '--porcelain', '-uno'], **OUTPUT).stdout.strip()
+        commit, changed = (
+            _git('rev-parse', '--short', 'HEAD'),
+            _git('status', '--porcelain', '-uno'),
+        )
     except (OSError, subprocess.CalledProcessError):
         return massm.__version__
     return commit + '+' * bool(changed)
+
+
+def _git(*words: str) -> str:
+    command = ['git', '-C', str(repository()), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def job_config(job: Job) -> Config:

@@ -7,7 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from massm.comparison.job import BUSY, FAILURE, LOG, RUN, Job, read_json, work
+from massm.comparison.job import (
+    BUSY,
+    FAILURE,
+    LOG,
+    ORIGIN,
+    RUN,
+    Job,
+    job_config,
+    read_json,
+    work,
+)
+from massm.engine.model_settings import first_difference, model_settings
 from massm.errors import ConfigError
 from massm.io.atomic import write_text
 
@@ -37,6 +48,26 @@ def keep_settings(out: Path, settings: dict[str, Any]) -> None:
             f'{out}: holds runs of another {other[0]} ({_short(earlier.get(other[0]))}, now '
             f'{_short(settings[other[0]])}); choose another --out, or remove this one'
         )
+
+
+def check_networks(jobs: Sequence[Job]) -> None:
+    """Refuses runs whose method has come to mean another network since.
+
+    Raises:
+        ConfigError: it names the first of them.
+    """
+    for job in jobs:
+        origin = read_json(job.folder / ORIGIN)
+        if origin is None and not (job.folder / RUN).is_file():
+            continue
+        now = model_settings(job_config(job).model)
+        differs = first_difference((origin or {}).get('model'), now)
+        if differs:
+            name, earlier, wanted = differs
+            raise ConfigError(
+                f'{job.folder}: is of another network ({name} = {_short(earlier)}, now '
+                f'{_short(wanted)}); remove that folder to train it again, or choose another --out'
+            )
 
 
 def run_jobs(jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:

@@ -81,11 +81,11 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
     def run(self) -> BaseModel:
         """Launches training."""
         self._restore()
-        self._begin_to_count()
+        self.begin_to_count()
         self.runner.call_hook('before_train')
         self._tick()
         self.preparation_s = self.spent_s if self._epoch == 0 else self.preparation_s
-        if self.spent_s >= self.budget_s:
+        if self.spent_s >= self.budget_s and self._epoch < self._max_epochs:
             self.runner.logger.warning(
                 f'BudgetedTrainLoop: {self.spent_s:.0f} s were spent of {self.budget_s:.0f} before '
                 'a step; give a larger budget'
@@ -93,9 +93,10 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
         while self._epoch < self._max_epochs:
             self.run_epoch()
             self._tick()
+            self._count_cpu()
             if self._validates():
                 self.runner.val_loop.run()
-                self._begin_to_count()
+                self.begin_to_count()
         self.runner.call_hook('after_train')
         return self.runner.model
 
@@ -109,6 +110,7 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
             self.run_iter(idx, self._next_batch())
             idx += 1
             self._tick()
+        self._count_cpu()
         self._store()
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
@@ -138,19 +140,26 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
             return self._next_batch()
         return batch
 
-    def _begin_to_count(self) -> None:
+    def begin_to_count(self) -> None:
+        """From now on; what was done since the last time that was counted is free."""
         self._last, self._last_cpu = time.monotonic(), cpu_seconds()
+
+    def _count_cpu(self) -> None:
+        """Adds the processor's time since the last call: not at every step, since it asks for all
+        processes of the machine."""
+        now = cpu_seconds()
+        self.cpu_s += now - self._last_cpu
+        self._last_cpu = now
 
     def _tick(self) -> None:
         """Adds the time since the last call; that of the first process, so that all stop alike."""
-        now, cpu = time.monotonic(), cpu_seconds()
+        now = time.monotonic()
         passed = torch.tensor(now - self._last, dtype=torch.float64)
         if get_world_size() > 1:
             passed = passed.to(next(self.runner.model.parameters()).device)
             broadcast(passed, src=0)
         self.spent_s += float(passed)
-        self.cpu_s += cpu - self._last_cpu
-        self._last, self._last_cpu = now, cpu
+        self._last = now
 
     def _store(self) -> None:
         """Into what the checkpoint keeps."""

@@ -4,8 +4,11 @@ from typing import Any
 
 # Where a checkpoint's meta keeps them.
 SETTINGS = 'model_settings'
-# Where its files lie, how it is computed, and what a user may choose anew each time.
-FREE = ('template_root', 'pretrained', 'init_cfg', 'with_checkpoint', 'test_starts')
+# Where its files lie, how it is computed, how it is taught, and what a user may choose each time.
+FREE = (
+    'template_root', 'pretrained', 'init_cfg', 'with_checkpoint', 'test_starts', 'start_turn',
+    'alpha',
+)  # fmt: skip
 
 
 def model_settings(settings: Any) -> Any:
@@ -22,7 +25,7 @@ def model_settings(settings: Any) -> Any:
 
 def first_difference(stored: Any, wanted: Any, name: str = 'model') -> tuple[str, Any, Any] | None:
     """Of two :func:`model_settings` the name of the first that differs, and both values; ``None``
-    where one does not set it."""
+    where one does not set it, which is as much as false."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
         keys = [*stored, *(k for k in wanted if k not in stored)]
         parts = [(f'{name}.{k}', stored.get(k), wanted.get(k)) for k in keys]
@@ -30,6 +33,7 @@ def first_difference(stored: Any, wanted: Any, name: str = 'model') -> tuple[str
         pairs = enumerate(zip(stored, wanted, strict=True))
         parts = [(f'{name}.{i}', *pair) for i, pair in pairs]
     else:
-        return None if stored == wanted else (name, stored, wanted)
+        is_off = all(value is None or value is False for value in (stored, wanted))
+        return None if is_off or stored == wanted else (name, stored, wanted)
     found = (first_difference(a, b, part) for part, a, b in parts)
     return next((difference for difference in found if difference), None)

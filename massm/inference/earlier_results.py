@@ -60,12 +60,13 @@ def check_replaceable(folder: Path, image: str | Path) -> None:
 
 
 def _is_of(earlier: dict, image: Path) -> bool:
-    """Whether a result is of ``image``, wherever that lay then; results of before there were
-    digests, and of what is no file, are of whatever has their path."""
-    known, own = earlier.get('image_digest'), content_digest(image)
-    if known and own:
-        return bool(known == own)
-    return Path(str(earlier.get('image'))).resolve() == image.resolve()
+    """Whether a result is of ``image``: of the same place, where the result tells a whole path, or
+    of the same content, wherever that lay then."""
+    known, path = earlier.get('image_digest'), Path(str(earlier.get('image')))
+    told = path.is_absolute() or not known
+    if told and path.resolve() == image.resolve():
+        return True
+    return bool(known) and known == content_digest(image)
 
 
 def check_out(out: Path) -> None:

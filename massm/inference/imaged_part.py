@@ -27,8 +27,10 @@ class ImagedPart:
         """The same as far as it cuts an anatomy with the surface ``mesh`` (patient mm), as
         :func:`massm.cohort.field_of_view.cut_planes` has it; elsewhere up to the volume's edge."""
         first, last = np.zeros(3, dtype=int), np.array(self.grid.shape) - 1
-        if (self.low == first).all() and (self.high == last).all():
-            return self
+        reached = self.grid.to_voxel(mesh.vertices)
+        inside = (reached.min(0) > self.low).all() and (reached.max(0) < self.high).all()
+        if inside or ((self.low == first).all() and (self.high == last).all()):
+            return ImagedPart(self.grid, first, last)
         cut = cut_planes(voxelise(mesh, self.grid), self.low, self.high)
         low, high = np.where(cut[:, 0], self.low, first), np.where(cut[:, 1], self.high, last)
         return ImagedPart(self.grid, low, high)

@@ -16,7 +16,7 @@ def population_of(root: Path, anatomies: list[str]) -> dict[str, dict]:
     """Per anatomy the number of whole training shapes and, in steps of 5 %, the quantiles of their
     :func:`massm.shape.size_measures.size_measures`. Generated patients are none of them."""
     manifest = load_manifest(root)
-    patients = [s for s in manifest.of_split('train') if s.generated_from is None]
+    patients = [s for s in manifest.of_split('train') if not s.is_generated]
     measured: dict[str, dict] = {}
     for name in anatomies:
         entries = [s.anatomies.get(name) for s in patients]

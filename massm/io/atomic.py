@@ -37,10 +37,17 @@ def replacing_folder(folder: Path, own: Collection[str]) -> Iterator[Path]:
     """Yields an empty folder beside ``folder``, which takes its place when the block ends.
 
     Of an older ``folder`` the files ``own`` (paths in it) go then, and all others move over; when
-    the block raises it stays as it was.
+    the block raises it stays as it was. One that cannot be moved, since something is mounted there
+    or its parent is read-only, keeps its place and gets file after file, in the order they were
+    written.
     """
     folder = Path(folder).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_dir() and (folder.is_mount() or not os.access(folder.parent, os.W_OK)):
+        with tempfile.TemporaryDirectory(dir=folder, prefix='.partial-') as room:
+            yield Path(room)
+            _fill(folder, Path(room), own)
+        return
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix='.partial-') as room:
         made, earlier = Path(room) / 'made', Path(room) / 'earlier'
         made.mkdir()
@@ -56,6 +63,16 @@ def replacing_folder(folder: Path, own: Collection[str]) -> Iterator[Path]:
             if earlier.exists() and not folder.exists():
                 earlier.rename(folder)
             raise
+
+
+def _fill(folder: Path, made: Path, own: Collection[str]) -> None:
+    files = sorted((p for p in made.rglob('*') if p.is_file()), key=lambda p: p.stat().st_mtime_ns)
+    names = [file.relative_to(made) for file in files]
+    for name in {Path(name) for name in own} - set(names):
+        (folder / name).unlink(missing_ok=True)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).replace(folder / name)
 
 
 def _copy_others(source: Path, target: Path, own: Collection[str]) -> None:

@@ -79,12 +79,22 @@ def read_series(
     return volume, grid, notes, [item.path for item in slices]
 
 
+def slice_files(folder: Path) -> list[Path]:
+    """The slices below ``folder``, of all series, and nothing else that lies there; where there is
+    none, whatever is not hidden."""
+    files = _visible_files(folder)
+    return [path for path in files if _read_header(path) is not None] or files
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob('*') if p.is_file() and not p.name.startswith('.'))
+
+
 def series_modality(folder: Path, series: str | None = None) -> str | None:
     """The modality, as DICOM writes it, of the first slice of CT or MR below ``folder``; of the
     ``series`` (UID) where that is there; ``None`` where there is none."""
-    files = sorted(p for p in folder.rglob('*') if p.is_file() and not p.name.startswith('.'))
     first = None
-    for item in map(_read_header, files):
+    for item in map(_read_header, _visible_files(folder)):
         if item is None or item.modality not in DICOM_MODALITIES:
             continue
         if series in (None, item.series):
@@ -122,7 +132,7 @@ def _voxels(slices: list[Slice], name: str) -> np.ndarray:
 
 def _scan(folder: Path, name: str) -> tuple[list[Slice], list[Path]]:
     """All slices below ``folder``, and the DICOM files that are none."""
-    files = sorted(p for p in folder.rglob('*') if p.is_file() and not p.name.startswith('.'))
+    files = _visible_files(folder)
     headers = {path: _read_header(path) for path in files}
     slices = [s for s in headers.values() if s is not None]
     if not slices:

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from massm.io.detached import data_files
+from massm.io.dicom import slice_files
 
 # Of images whose voxels may lie in another file that the header names.
 HEADER_SUFFIXES = ('.mhd', '.nhdr')
@@ -11,10 +12,10 @@ CHUNK = 2**20
 
 
 def content_digest(path: Path) -> str | None:
-    """SHA-256 of a file with the files beside it that it is the header of, or of all files of a
-    folder, whatever they are called; None where there is nothing."""
+    """SHA-256 of a file with the files beside it that it is the header of, or of a folder's slices,
+    whatever they are called; None where there is nothing."""
     if path.is_dir():
-        return _joined([p for p in path.rglob('*') if p.is_file()])
+        return _joined(slice_files(path))
     if not path.is_file():
         return None
     if path.name.lower().endswith(HEADER_SUFFIXES):

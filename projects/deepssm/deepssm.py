@@ -243,8 +243,7 @@ def _shape_of(
             'DeepSSM: one number of voxels is for a whole view; give canvas as three numbers'
         )
     if root is None or not (Path(root) / 'dataset.json').is_file():
-        side = round(canvas ** (1 / 3))
-        return side, side, side
+        return whole_canvas(np.full((1, 3), canvas), canvas, smallest_size())
     manifest = load_manifest(Path(root))
     files = [manifest.path(s.image) for s in manifest.of_split('train') if s.image]
     sizes = np.array([map_volume(file).shape for file in files]).reshape(-1, 3)

@@ -83,7 +83,7 @@ class UNetShapes(ShapeNetwork):
         logits = self.logits(inputs)
         logits = logits.masked_fill(~inside_sizes(logits, sizes), -math.inf)
         scores = logits.flatten(2).amax(2).sigmoid()
-        lowest = torch.logit(torch.where(scores > 0.5, 0.5, scores / 2), eps=1e-30)
+        lowest = torch.logit(torch.where(scores > 0.501, 0.5, scores / 2), eps=1e-30)
         return Prediction(
             None, scores, None, None, mask_logits=logits - lowest[..., None, None, None]
         )

@@ -127,8 +127,6 @@ def also(folder, name):
 
 # Layout, a file that comes to it, what is said.
 TWO = [
-    ('flat', also('labels', 'p9.nii.gz'), 'p9.nii.gz: belongs to no image'),
-    ('flat', also('labels', 'p0_seg.nii.gz'), 'p0_seg.nii.gz: belongs to no image'),
     ('flat', also('labels', 'p0.nrrd'), 'p0.nii.gz and p0.nrrd are both label maps of p0; remove'),
     ('flat', also('images', 'p0_0001.nii.gz'), 'p0_0001.nii.gz are both images of p0; remove one'),
     ('multilabel', also('p0', 'segmentation.nii.gz'), 'are both label maps; remove one'),
@@ -138,6 +136,16 @@ TWO = [
     ('nnunet', also('labelsTr', 'p0.nii'), 'p0.nii and p0.nii.gz are both p0; remove one'),
     ('nnunet', also('imagesTr', 'p0_0000.mha'), 'p0_0000.nii.gz are both p0_0000; remove one'),
 ]
+
+
+@pytest.mark.parametrize('name', ['p9', 'p0_seg'])
+def test_a_label_map_without_an_image_is_a_subject_that_cannot_be_read(tmp_path, name):
+    source = write_cohort(tmp_path, 'flat', 2)
+    also('labels', f'{name}.nii.gz')(source)
+    subjects = found(source, modality='mr')
+    assert set(subjects) == {'p0', 'p1', name}
+    assert subjects[name].image == source / f'images/{name}.nii.gz'
+    assert subjects['p0'].masks.path.name == 'p0.nii.gz'
 
 
 @pytest.mark.parametrize(('layout', 'spoil', 'words'), TWO)

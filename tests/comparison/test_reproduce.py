@@ -110,6 +110,14 @@ def test_what_is_done_is_not_done_again_and_other_settings_are_refused(reproduce
     other = [*words, '--budget', '1']
     assert run_command('reproduce', other) == 1
     assert 'holds runs of another budget_minutes (0.03, now 1.0)' in capsys.readouterr().err
+    origin = out / 'unet_all_0/origin.json'
+    content = json.loads(origin.read_text())
+    assert len(content['code']) == 1
+    content['model']['network']['channels'] = [1, 2, 3, 4, 5]
+    origin.write_text(json.dumps(content))
+    assert run_command('reproduce', words) == 1
+    told = capsys.readouterr().err
+    assert 'unet_all_0: is of another network (model.network.channels' in told
 
 
 def cases(folder, rows):

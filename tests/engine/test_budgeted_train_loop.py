@@ -7,6 +7,7 @@ import pytest
 
 from massm.engine import budgeted_train_loop
 from massm.engine.budgeted_train_loop import BudgetedTrainLoop, set_aside
+from massm.engine.hooks import ValidatedCheckpointHook
 from massm.errors import ConfigError
 
 
@@ -153,6 +154,23 @@ def test_the_processors_seconds_are_of_all_processes():
             assert process.poll() is None
         process.communicate('\n')
     assert budgeted_train_loop.cpu_seconds() >= before + 0.3  # it has ended
+
+
+def test_a_validation_that_is_made_up_for_is_free(make):
+    runner = Runner(validation=50.0)
+    loop = make(runner, max_epochs=2, budget_s=10.0)
+    loop._epoch, loop.spent_s = 2, 10.0
+    runner.train_loop, runner.epoch = loop, 2
+
+    def call_hook(name):
+        if name == 'before_train':
+            ValidatedCheckpointHook().before_train(runner)
+
+    runner.call_hook = call_hook
+    runner.logger.info = runner.events.append
+    loop.run()
+    assert runner.validated == 1 and loop.spent_s == 10.0 and loop.cpu_s == 0.0
+    assert not any('were spent' in event for event in runner.events)
 
 
 def test_no_budget_is_one_sentence(make):

@@ -133,11 +133,12 @@ def test_generated_patients_are_of_the_patient_they_were_made_from(monkeypatch, 
     made = [('a', None), ('a1', 'a'), ('b', None), ('a2', 'a1'), ('c1', 'c'), ('c2', 'c')]
     subjects = [SimpleNamespace(id=name, generated_from=base) for name, base in made]
     assert filter_fit_hook.patients_of(subjects) == [0, 0, 1, 0, 2, 2]
-    assert filter_fit_hook.patients_of([SimpleNamespace(id=n) for n in 'xy']) == [0, 1]
 
     class Data(list):
-        split = 'train'
-        manifest = SimpleNamespace(of_split=lambda _: subjects)
+        manifest = SimpleNamespace(subjects=[SimpleNamespace(id='of another split'), *subjects])
+
+        def get_data_info(self, n):
+            return {'id': self[n].id}
 
         def sizes(self):
             return np.ones((len(self), 3))
@@ -177,3 +178,33 @@ def test_the_threshold_lies_between_what_scans_show_and_what_lies_beyond_their_e
     assert sorted(hook.present) == pytest.approx([0.75, 0.8, 0.85, 0.9])
     assert sorted(hook.absent) == pytest.approx([0.5, 0.55])
     assert float(model.score_threshold) == pytest.approx(0.65)
+
+
+@pytest.mark.parametrize('low, found', [(0.2, 0.15), (0.9, 0.3)])
+def test_without_validation_training_scans_lower_the_threshold_and_never_raise_it(
+    monkeypatch, low, found
+):
+    model = MASSM.__new__(MASSM)
+    torch.nn.Module.__init__(model)
+    model.score_threshold = torch.tensor(0.5)
+    truth = ShapeSample()
+    truth.local_vox = torch.full((2, 4, 3), 3.0)
+    truth.has_box, truth.counted = torch.tensor([True, False]), torch.tensor([True, True])
+    items = [{'inputs': torch.zeros(1, 4, 4, 8), 'data_samples': truth}]
+    scores = torch.tensor([low, 0.1 if low < 0.5 else 0.7])
+    monkeypatch.setattr(score_threshold_hook, '_scores', lambda model, part: scores)
+    monkeypatch.setattr(score_threshold_hook, 'unaugmented', lambda dataset: dataset)
+    runner = SimpleNamespace(
+        model=model,
+        epoch=1,
+        max_epochs=3,
+        val_loop=None,
+        train_dataloader=SimpleNamespace(dataset=items),
+        logger=SimpleNamespace(info=lambda text: None),
+    )
+    hook = ScoreThresholdHook(heights=[])
+    hook.after_train_epoch(runner)
+    assert float(model.score_threshold) == 0.5  # not the last epoch
+    runner.epoch = 2
+    hook.after_train_epoch(runner)
+    assert float(model.score_threshold) == pytest.approx(found)

@@ -92,6 +92,11 @@ def test_two_patients_never_share_a_folder_and_a_copy_is_the_same_scan(tmp_path,
     monkeypatch.chdir(tmp_path / 's1')
     check_replaceable(out, 'ct.nii')
     check_replaceable(out, scan.rename(tmp_path / 'moved.nii'))
+    scan.write_text('exported again')  # to the place that the result tells
+    check_replaceable(out, scan)
+    scan.rename(tmp_path / 'ct.nii')
+    with pytest.raises(ConfigError, match='is the result of another image'):
+        check_replaceable(out, tmp_path / 'ct.nii')
 
 
 def test_images_are_told_apart_by_all_their_files(tmp_path):
@@ -105,6 +110,7 @@ def test_images_are_told_apart_by_all_their_files(tmp_path):
         one, other = (content_digest(tmp_path / name / kind) for name in ('a', 'b'))
         assert one != other
         copy = shutil.copytree(tmp_path / 'a', tmp_path / f'of_{kind}') / kind
+        (tmp_path / f'of_{kind}/slices/.DS_Store').write_text('hidden')
         assert content_digest(copy) == one
     assert content_digest(tmp_path / 'array') is None
 

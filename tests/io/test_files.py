@@ -110,7 +110,11 @@ def test_shapeworks_alignment_takes_local_to_world(real_data):
         assert np.abs(local @ matrix[:3, :3].T + matrix[:3, 3] - world).max() < 2e-3
 
 
-def test_a_folder_is_replaced_whole_or_not_at_all_and_keeps_what_is_not_its_own(tmp_path):
+@pytest.mark.parametrize('mounted', [False, True])
+def test_a_folder_is_replaced_whole_or_not_at_all_and_keeps_what_is_not_its_own(
+    tmp_path, monkeypatch, mounted
+):
+    monkeypatch.setattr(Path, 'is_mount', lambda _: mounted)
     folder, own = tmp_path / 'model', {'a', 'part/b'}
 
     def write(*names):

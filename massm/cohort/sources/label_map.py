@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from massm.cohort.source_masks import on_grid, place_in_map
+from massm.cohort.source_masks import on_grid
 from massm.cohort.sources.images import is_there
 from massm.cohort.sources.label_table import IGNORE, Table
 from massm.cohort.sources.subject import SourceMask
@@ -50,9 +50,10 @@ class LabelMap:
         ignored = np.isin(labels, values.get(IGNORE, ()))
         for name in anatomies:
             own = set(values.get(name, ())) & present
-            where = place_in_map(self.path, values.get(name, ()))
+            where = f'{self.path} (value {", ".join(map(str, values.get(name, ())))})'
             mask = np.isin(labels, list(own)) if own else None
-            yield SourceMask(name, mask, where, tuple(remarks), _meet(mask, ignored))
+            partly = _meet(mask, ignored)
+            yield SourceMask(name, mask, where, tuple(remarks), partly, of_map=True)
             remarks = []
 
     def _labels(self, grid: Grid) -> tuple[np.ndarray, set[int]]:

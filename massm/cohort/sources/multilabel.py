@@ -48,8 +48,8 @@ def subjects(source: Path, request: Request) -> list[SourceSubject]:
     """The subjects, sorted by name.
 
     Raises:
-        DatasetError: nothing says what the values mean, a label map belongs to no image, or two
-            files are one subject's image or label map.
+        DatasetError: nothing says what the values mean, or two files are one subject's image or
+            label map.
     """
     found = _flat(source) if _is_flat(source) else _folders(source, request.modality)
     shared = _shared_table(source, request)
@@ -74,12 +74,9 @@ def _flat(source: Path) -> list[tuple[str, Path, Path]]:
     images: dict[tuple[str, str], list[Path]] = {}
     for stem, files in by_name(source / IMAGES).items():
         images.setdefault(_names(stem, maps), []).extend(files)
-    stray = sorted(maps.keys() - {label for _, label in images})
-    if stray:
-        raise DatasetError(
-            f'{maps[stray[0]][0]}: belongs to no image of {source / IMAGES}; call an image and its '
-            'label map alike'
-        )
+    # What is missing is told of its subject, when it is read.
+    for label in maps.keys() - {label for _, label in images}:
+        images[label, label] = [source / IMAGES / maps[label][0].name]
     found = []
     for (name, label), files in sorted(images.items()):
         image = only(files, f'images of {name}')

@@ -16,13 +16,15 @@ from massm.structures import Grid
 class SourceMask:
     """One anatomy's ``mask`` (bool, the image's grid) or ``None`` where the source has none of it;
     ``where`` it was found, for errors; ``remarks`` for people. ``partly``: only a part of the
-    volume was looked at, so that the anatomy may go on, or be, elsewhere."""
+    volume was looked at, so that the anatomy may go on, or be, elsewhere. ``of_map``: it is a
+    region of a label map, and may be the same as another region of it."""
 
     anatomy: str
     mask: np.ndarray | None
     where: str
     remarks: tuple[str, ...] = ()
     partly: bool = False
+    of_map: bool = False
 
 
 class MaskSource(Protocol):

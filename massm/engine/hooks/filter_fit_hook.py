@@ -116,7 +116,9 @@ class TrainingCases:
     def __init__(self, model: MASSM, dataset: ShapeDataset, passes: int) -> None:
         rank, world_size = get_dist_info()
         self.model, self.dataset = model, dataset
-        self.patients = patients_of(dataset.manifest.of_split(dataset.split))
+        known = {s.id: s for s in dataset.manifest.subjects}
+        ids = [dataset.get_data_info(i)['id'] for i in range(len(dataset))]
+        self.patients = patients_of([known[name] for name in ids])
         own = [i for i, patient in enumerate(self.patients) if patient % world_size == rank]
         self.draws = [(i, p) for p in range(passes) for i in own]
         # Half precision keeps HU to 2 where it matters.
@@ -157,7 +159,7 @@ class TrainingCases:
 def patients_of(subjects: Sequence[SubjectEntry]) -> list[int]:
     """Of every subject the number of its patient: what was generated from one
     (:mod:`massm.apis.augment`) is no other."""
-    bases = {s.id: getattr(s, 'generated_from', None) for s in subjects}
+    bases = {s.id: s.generated_from for s in subjects}
 
     def patient(name: str) -> str:
         for _ in bases:  # no longer, should a file name a circle

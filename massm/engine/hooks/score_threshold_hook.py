@@ -74,6 +74,7 @@ class ScoreThresholdHook(Hook):
         is_last = runner.epoch + 1 == runner.max_epochs
         if runner.val_loop is not None or not is_last or not isinstance(model, MASSM):
             return
+        runner.logger.info('ScoreThresholdHook: no validation split, the training scans are seen')
         self.present, self.absent = [], []
         dataset, (rank, world_size) = unaugmented(runner.train_dataloader.dataset), get_dist_info()
         model.eval()
@@ -86,9 +87,7 @@ class ScoreThresholdHook(Hook):
         present, absent = self._gathered()
         threshold = min(DEFAULT_THRESHOLD, best_threshold(present, absent))
         model.score_threshold.fill_(threshold)
-        runner.logger.info(
-            f'ScoreThresholdHook: no validation split; training scans say {threshold:.3f}'
-        )
+        runner.logger.info(f'ScoreThresholdHook: found from a score of {threshold:.3f}')
 
     def _gathered(self) -> list[list[float]]:
         shares = all_gather_object((self.present, self.absent))

@@ -7,6 +7,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
+from massm.engine.budgeted_train_loop import BudgetedTrainLoop
 from massm.io.atomic import replacing
 from massm.registry import HOOKS
 
@@ -33,6 +34,8 @@ class ValidatedCheckpointHook(Hook):
         if runner.message_hub.get_info(VALIDATED) != loop.epoch:
             runner.logger.info('ValidatedCheckpointHook: the last epoch was not validated')
             runner.val_loop.run()
+            if isinstance(loop, BudgetedTrainLoop):
+                loop.begin_to_count()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Writes the checkpoint again."""
