@@ -11,7 +11,8 @@ from massm.engine.budgeted_train_loop import BudgetedTrainLoop
 from massm.io.atomic import replacing
 from massm.registry import HOOKS
 
-VALIDATED = 'validated_epoch'
+# Not beginning with 'val', or mmengine would log it among validation's measures.
+VALIDATED = 'last_validated_epoch'
 
 
 @HOOKS.register_module()
