@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 
 from massm.io.detached import data_files
-from massm.io.dicom import slice_files
 
 # Of images whose voxels may lie in another file that the header names.
 HEADER_SUFFIXES = ('.mhd', '.nhdr')
@@ -15,6 +14,8 @@ def content_digest(path: Path) -> str | None:
     """SHA-256 of a file with the files beside it that it is the header of, or of a folder's slices,
     whatever they are called; None where there is nothing."""
     if path.is_dir():
+        from massm.io.dicom import slice_files  # with torch, which a command's --help does without
+
         return _joined(slice_files(path))
     if not path.is_file():
         return None

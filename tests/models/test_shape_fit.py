@@ -318,7 +318,7 @@ def test_filters_read_regions_once_training_has_taught_them():
     early = head.predict(Seen(image, SIZES), middle(points))
     assert early.drawn is None
     losses = teach_regions(head, cases[:8], steps=40)
-    assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:8])
+    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])  # which begin with the mean shape
     first = head.filters[0].weight.clone()
     left = fitting.go_on(4)
     assert torch.equal(head.filters[0].weight, first) and left.shape == (2, 1)
