@@ -4,6 +4,8 @@ A config names a class by its ``type``; the class is found here because its modu
 through the ``locations`` below, so no config has to list imports for what the package ships.
 """
 
+from typing import Any
+
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import EVALUATOR, Registry
@@ -58,3 +60,8 @@ PARAM_SCHEDULERS = Registry('parameter scheduler', parent=MMENGINE_PARAM_SCHEDUL
 RUNNERS = Registry('runner', parent=MMENGINE_RUNNERS, scope='massm')
 VISBACKENDS = Registry('vis_backend', parent=MMENGINE_VISBACKENDS, scope='massm')
 VISUALIZERS = Registry('visualizer', parent=MMENGINE_VISUALIZERS, scope='massm')
+
+
+def build_network(settings: dict[str, Any]) -> Any:
+    """The network of a config's ``model``, whatever other project's registries the process uses."""
+    return MODELS.build({**settings, '_scope_': 'massm'})

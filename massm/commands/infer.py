@@ -108,7 +108,8 @@ def _infer(
             if isinstance(result, Exception):
                 print(f'error: {result}', file=sys.stderr)
                 # What was refused left what is there as it was: it may be another image's.
-                failed |= set() if isinstance(result, ConfigError) else {name}
+                if not isinstance(result, ConfigError):
+                    failed.add(name)
                 continue
             done.append(name)
             if not args.json:

@@ -120,10 +120,8 @@ def code_version() -> str:
     """The commit of the checkout, ``+`` after it where files differ from it; else the package's
     version."""
     try:
-        commit, changed = (
-            _git('rev-parse', '--short', 'HEAD'),
-            _git('status', '--porcelain', '-uno'),
-        )
+        commit = _git('rev-parse', '--short', 'HEAD')
+        changed = _git('status', '--porcelain', '-uno')
     except (OSError, subprocess.CalledProcessError):
         return massm.__version__
     return commit + '+' * bool(changed)

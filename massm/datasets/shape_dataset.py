@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 
 from massm.cohort.manifest import Manifest, SubjectEntry, load_manifest
 from massm.errors import ConfigError, DatasetError
-from massm.io.nifti import map_volume
+from massm.io.nifti import volume_sizes
 from massm.io.particles import read_particles
 from massm.io.templates import read_mirror_places, read_templates, shape_model_digest
 from massm.registry import DATASETS
@@ -108,7 +108,7 @@ class ShapeDataset(BaseDataset):
     def sizes(self) -> np.ndarray:
         """``[N, 3]`` voxels of every volume, from the files' headers."""
         images = [super(ShapeDataset, self).get_data_info(n)['image'] for n in range(len(self))]
-        return np.array([map_volume(path).shape for path in images]).reshape(-1, 3)
+        return volume_sizes(images)
 
     def world_particles(self) -> tuple[np.ndarray, np.ndarray]:
         """All stored world particles ``[N, K, M, 3]`` (mm) and where they exist ``[N, K]``."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import psutil
 import torch
-from mmengine.dist import broadcast, get_world_size
+from mmengine.dist import broadcast
 from mmengine.model import BaseModel
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -21,9 +21,14 @@ COUNTED = ('spent_s', 'preparation_s', 'cpu_s', 'passes')
 def set_aside(runner: Runner, seconds: float) -> None:
     """Tells a budgeted loop, in this run and in those that resume it, how long what comes after the
     last step will take; what the first process says, so that all stop alike."""
+    runner.message_hub.update_info(SET_ASIDE, of_first_process(seconds))
+
+
+def of_first_process(seconds: float) -> float:
+    """What the first process says, in all of them."""
     shared = torch.tensor(seconds, dtype=torch.float64)
     broadcast(shared, src=0)
-    runner.message_hub.update_info(SET_ASIDE, float(shared))
+    return float(shared)
 
 
 def cpu_seconds() -> float:
@@ -154,11 +159,7 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
     def _tick(self) -> None:
         """Adds the time since the last call; that of the first process, so that all stop alike."""
         now = time.monotonic()
-        passed = torch.tensor(now - self._last, dtype=torch.float64)
-        if get_world_size() > 1:
-            passed = passed.to(next(self.runner.model.parameters()).device)
-            broadcast(passed, src=0)
-        self.spent_s += float(passed)
+        self.spent_s += of_first_process(now - self._last)
         self._last = now
 
     def _store(self) -> None:

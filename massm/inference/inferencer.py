@@ -24,7 +24,7 @@ from massm.inference.shifted_passes import SHIFTS, predict_mean
 from massm.io.images import Scan, is_scan, look_at, read_scan
 from massm.io.nifti import affine_mm
 from massm.io.placement import nifti_placement
-from massm.registry import MODELS
+from massm.registry import build_network
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.statistics import compactness
 from massm.shape.surface_modes import SurfaceModes
@@ -92,7 +92,7 @@ class MASSMInferencer(BaseInferencer):
     def _init_model(self, cfg: Config, weights: str | None, device: str = 'cpu') -> Any:
         if self._directory is not None:
             return self._directory.build().to(device)
-        model = MODELS.build({**cfg.model, '_scope_': 'massm'})
+        model = build_network(cfg.model)
         stored = check_settings(cfg, str(weights), self.trust_checkpoint)
         check_weights(model, stored, str(weights))
         self._load_weights_to_model(model, stored, cfg)

@@ -35,7 +35,7 @@ from massm.io.names import check_name
 from massm.io.particles import write_particles
 from massm.models.massm import MASSM
 from massm.models.roi_heads.shape_fit_head import ShapeFitHead
-from massm.registry import MODELS
+from massm.registry import MODELS, build_network
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.shape_sampling import leading_modes
 from massm.structures.modality import DEFAULT_MODALITY, MODALITIES, check_modality
@@ -74,8 +74,7 @@ class ModelDirectory:
             CheckpointError: weights and settings do not belong together.
         """
         try:
-            # Whatever other project's registries the process uses.
-            model = MODELS.build({**self.config.model, '_scope_': 'massm'})
+            model = build_network(self.config.model)
         except TypeError as error:  # a setting that is not, or not yet, one of ours
             reason = str(error).splitlines()[0]
             raise CheckpointError(
@@ -116,7 +115,7 @@ def export_model(
     _check_replaceable(out)
     stored = check_fits(config, str(checkpoint), trust_checkpoint)
     settings = _plain(config.model)
-    model = MODELS.build(settings)
+    model = build_network(settings)
     check_weights(model, stored, str(checkpoint))
     model.load_state_dict(stored['state_dict'])
     if isinstance(model.local_head, ShapeFitHead) and not model.local_head.is_fitted:

@@ -5,6 +5,7 @@ import re
 from glob import escape
 from pathlib import Path
 
+ITK_SUFFIXES = ('.nrrd', '.nhdr', '.mha', '.mhd')
 HEADER_BYTES = 2**16
 NAMED = re.compile(r'^(?:ElementDataFile *=|data ?file:)(.*)$', re.MULTILINE | re.IGNORECASE)
 # A number in a pattern of names, as in slice%03d.raw.
@@ -13,7 +14,9 @@ NUMBER = re.compile(r'%\d*d')
 
 def data_files(header: Path) -> list[Path]:
     """The files of voxels that ``header`` names and that are there, sorted; none where it holds the
-    voxels itself, or cannot be read."""
+    voxels itself, is of another kind, or cannot be read."""
+    if not header.name.lower().endswith(ITK_SUFFIXES):
+        return []
     try:
         with header.open('rb') as stream:
             head = os.fsdecode(stream.read(HEADER_BYTES)).replace('\r\n', '\n')

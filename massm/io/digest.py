@@ -5,8 +5,6 @@ from pathlib import Path
 
 from massm.io.detached import data_files
 
-# Of images whose voxels may lie in another file that the header names.
-HEADER_SUFFIXES = ('.mhd', '.nhdr')
 CHUNK = 2**20
 
 
@@ -19,9 +17,8 @@ def content_digest(path: Path) -> str | None:
         return _joined(slice_files(path))
     if not path.is_file():
         return None
-    if path.name.lower().endswith(HEADER_SUFFIXES):
-        return _joined([path, *data_files(path)])
-    return file_digest(path)
+    voxels = data_files(path)
+    return _joined([path, *voxels]) if voxels else file_digest(path)
 
 
 def file_digest(path: Path) -> str:

@@ -9,12 +9,12 @@ import numpy as np
 from massm.errors import ImageError
 from massm.io import dicom, itk, nifti
 from massm.io.archives import unpack
+from massm.io.detached import ITK_SUFFIXES
 from massm.io.placement import itk_placement
 from massm.structures import Grid
 from massm.structures.modality import DEFAULT_MODALITY
 
 NIFTI_SUFFIXES = ('.nii', '.nii.gz')
-ITK_SUFFIXES = ('.nrrd', '.nhdr', '.mha', '.mhd')
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
 SUFFIXES = (*VOLUME_SUFFIXES, '.zip')
 # Of a CT: where air and soft tissue are, HU, and the least share of the voxels there.

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
@@ -93,6 +94,11 @@ def map_volume(path: Path) -> np.ndarray:
         return np.asanyarray(nibabel.load(path, mmap='r').dataobj)
     except Exception as error:  # the readers' own kinds are many
         raise ImageError(f'{path}: cannot be read ({_reason(error)}); prepare it again') from error
+
+
+def volume_sizes(paths: Sequence[Path]) -> np.ndarray:
+    """``[N, 3]`` voxels of uncompressed NIfTIs, from their headers."""
+    return np.array([map_volume(path).shape for path in paths]).reshape(-1, 3)
 
 
 def write_volume(path: Path, data: np.ndarray, grid: Grid, oriented: bool = True) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from massm.cohort.manifest import load_manifest
 from massm.errors import ConfigError
-from massm.io.nifti import map_volume
+from massm.io.nifti import volume_sizes
 from massm.io.templates import ShapeTemplate
 from massm.models.massm import image_sizes
 from massm.models.shape_network import Prediction, ShapeNetwork
@@ -170,7 +170,7 @@ class DeepSSM(ShapeNetwork):
         has = torch.stack([sample.has_shape for sample in data_samples])
         truth = self.targets(local, world, image_sizes(inputs, data_samples))
         losses = []
-        for k, images in enumerate(self._images(inputs, data_samples)):
+        for k, (_, images) in enumerate(self._views(inputs, data_samples)):
             rows = has[:, k].nonzero().flatten()
             if len(rows):
                 losses.append(self._loss(k, images[rows], truth[rows, k]))
@@ -197,12 +197,14 @@ class DeepSSM(ShapeNetwork):
         Raises:
             ConfigError: an aligned view of samples without a true pose.
         """
-        seen_by = enumerate(self._images(inputs, data_samples))
-        found = torch.stack([self.decoders[k](self.encoders[k](x)) for k, x in seen_by], 1)
+        shapes, places = [], []
+        for k, (placement, images) in enumerate(self._views(inputs, data_samples)):
+            shapes.append(self.decoders[k](self.encoders[k](images)))
+            places.append(placement)
+        found = torch.stack(shapes, 1)
         scores = torch.ones(found.shape[:2], device=inputs.device)
         if self.view == 'whole' and self.frame == 'world':
             return Prediction(None, scores, None, found)
-        places = [self._placement(k, inputs, data_samples) for k in range(len(self.anatomies))]
         local = torch.stack([p.to_voxel(found[:, k]) for k, p in enumerate(places)], 1)
         if self.frame == 'local':
             found = rigidly_onto(local * self.spacing, self.templates.world_mm)
@@ -221,16 +223,18 @@ class DeepSSM(ShapeNetwork):
         )
         return aligned(local, world, self.middle_mm[k], self.spacing)
 
-    def _images(self, inputs: Tensor, data_samples: list[ShapeSample] | None) -> Iterator[Tensor]:
-        """``[B, C, X, Y, Z]``, each anatomy's canvas of the batch; all see the same of a whole
-        scan."""
-        images = None
+    def _views(
+        self, inputs: Tensor, data_samples: list[ShapeSample] | None
+    ) -> Iterator[tuple[Placement, Tensor]]:
+        """Each anatomy's canvas and what it shows of the batch, ``[B, C, X, Y, Z]``; all see the
+        same of a whole scan."""
+        view = None
         for k in range(len(self.anatomies)):
-            if images is None or self.view == 'aligned':
+            if view is None or self.view == 'aligned':
                 placement = self._placement(k, inputs, data_samples)
                 points = canvas_points(self.canvas, self.cell_mm[k], placement.middle)
-                images = seen(inputs, placement, points)
-            yield images
+                view = placement, seen(inputs, placement, points)
+            yield view
 
 
 def _shape_of(
@@ -246,5 +250,4 @@ def _shape_of(
         return whole_canvas(np.full((1, 3), canvas), canvas, smallest_size())
     manifest = load_manifest(Path(root))
     files = [manifest.path(s.image) for s in manifest.of_split('train') if s.image]
-    sizes = np.array([map_volume(file).shape for file in files]).reshape(-1, 3)
-    return whole_canvas(sizes, canvas, smallest_size())
+    return whole_canvas(volume_sizes(files), canvas, smallest_size())

@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from massm.datasets.shape_dataset import ShapeDataset
-from massm.datasets.transforms import LoadParticles, LoadVolume, PackShapeInputs
+from massm.datasets.unaugmented import unaugmented
 from massm.engine.distributed import unwrapped
 from massm.errors import ConfigError
 from massm.registry import HOOKS
@@ -45,12 +45,9 @@ class DeepSSMPreparationHook(Hook):
 
 def plain_samples(dataset: ShapeDataset) -> Iterator[ShapeSample]:
     """Every subject as it is, whatever the dataset's own pipeline does."""
-    steps = (LoadVolume(), LoadParticles(), PackShapeInputs())
-    for subject in range(len(dataset)):
-        results = dataset.get_data_info(subject)
-        for step in steps:
-            results = step(results)
-        yield results['data_samples']
+    plain = unaugmented(dataset)
+    for subject in range(len(plain)):
+        yield plain[subject]['data_samples']
 
 
 @HOOKS.register_module()

@@ -180,6 +180,14 @@ def test_the_threshold_lies_between_what_scans_show_and_what_lies_beyond_their_e
     assert float(model.score_threshold) == pytest.approx(0.65)
 
 
+def runner_without_validation(model, dataset=None, tell=lambda text: None):
+    """In its only epoch."""
+    loader, logger = SimpleNamespace(dataset=dataset), SimpleNamespace(info=tell)
+    return SimpleNamespace(
+        model=model, epoch=0, max_epochs=1, val_loop=None, train_dataloader=loader, logger=logger
+    )
+
+
 @pytest.mark.parametrize('low, found', [(0.2, 0.15), (0.9, 0.3)])
 def test_without_validation_training_scans_lower_the_threshold_and_never_raise_it(
     monkeypatch, low, found
@@ -194,17 +202,11 @@ def test_without_validation_training_scans_lower_the_threshold_and_never_raise_i
     scores = torch.tensor([low, 0.1 if low < 0.5 else 0.7])
     monkeypatch.setattr(score_threshold_hook, '_scores', lambda model, part: scores)
     monkeypatch.setattr(score_threshold_hook, 'unaugmented', lambda dataset: dataset)
-    runner = SimpleNamespace(
-        model=model,
-        epoch=1,
-        max_epochs=3,
-        val_loop=None,
-        train_dataloader=SimpleNamespace(dataset=items),
-        logger=SimpleNamespace(info=lambda text: None),
-    )
+    runner = runner_without_validation(model, items)
+    runner.max_epochs = 2
     hook = ScoreThresholdHook(heights=[])
     hook.after_train_epoch(runner)
     assert float(model.score_threshold) == 0.5  # not the last epoch
-    runner.epoch = 2
+    runner.epoch = 1
     hook.after_train_epoch(runner)
     assert float(model.score_threshold) == pytest.approx(found)

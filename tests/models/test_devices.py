@@ -1,7 +1,6 @@
 """Training, validation and fitting of filters with the network on a GPU, which is pretended."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from massm.registry import MODELS
 from massm.structures.shape_sample import ShapeSample
 from tests.conftest import ROOT
 from tests.elsewhere import ELSEWHERE, Elsewhere, move_elsewhere
+from tests.engine.test_hooks import runner_without_validation
 from tests.models.test_shape_fit import PARTICLES, make_template
 
 SPACING, SIZE = 4.0, 36
@@ -112,14 +112,7 @@ def test_filters_and_what_validation_tells_are_learnt_where_the_network_is(netwo
         assert left[0, 0] > 0 and network.local_head.is_fitted
     network.teacher_forcing = 0.0
     lines = []
-    runner = SimpleNamespace(
-        model=network,
-        epoch=0,
-        max_epochs=1,
-        val_loop=None,
-        train_dataloader=SimpleNamespace(dataset=None),
-        logger=SimpleNamespace(info=lines.append),
-    )
+    runner = runner_without_validation(network, tell=lines.append)
     hook = ScoreThresholdHook(heights=[0.5])
     with torch.no_grad():
         data = {key: [item[key] for item in items[:1]] for key in items[0]}

@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 
 from massm.io.detached import data_files
-from massm.io.images import ITK_SUFFIXES
 from massm.structures import Grid
 
 
@@ -63,5 +62,4 @@ def subject_files(subject: SourceSubject, anatomies: Sequence[str]) -> list[Path
     with a header the files of its voxels."""
     image = sorted(subject.image.rglob('*')) if subject.image.is_dir() else [subject.image]
     files = [*image, *subject.masks.files(anatomies)]
-    headers = [path for path in files if path.name.lower().endswith(ITK_SUFFIXES)]
-    return files + [file for path in headers for file in data_files(path)]
+    return files + [file for path in files for file in data_files(path)]

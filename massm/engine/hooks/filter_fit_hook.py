@@ -89,8 +89,7 @@ class FilterFitHook(Hook):
         """The other rounds, after the last epoch. Where training was resumed, the first ones
         again, since each begins where those before have led."""
         head = unwrapped(runner.model).local_head
-        is_last = runner.epoch + 1 == runner.max_epochs
-        if not (is_last and isinstance(head, ShapeFitHead)):
+        if not (self.is_last_train_epoch(runner) and isinstance(head, ShapeFitHead)):
             return
         if head.rounds_before_regions < len(head.filters):
             self._fit_rounds(runner, len(head.filters))

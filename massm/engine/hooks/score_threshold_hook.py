@@ -1,18 +1,15 @@
 """The model learns from validation from which score an anatomy is there."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.dataset import Compose
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from massm.datasets.shape_dataset import ShapeDataset
-from massm.datasets.transforms import LoadParticles, LoadVolume, PackShapeInputs
+from massm.datasets.unaugmented import unaugmented
 from massm.engine.distributed import unwrapped
 from massm.evaluation.scan_parts import scan_parts
 from massm.evaluation.score_threshold import best_threshold
@@ -71,8 +68,8 @@ class ScoreThresholdHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Without validation, after the last epoch and before its checkpoint is written."""
         model = unwrapped(runner.model)
-        is_last = runner.epoch + 1 == runner.max_epochs
-        if runner.val_loop is not None or not is_last or not isinstance(model, MASSM):
+        is_due = runner.val_loop is None and self.is_last_train_epoch(runner)
+        if not (is_due and isinstance(model, MASSM)):
             return
         runner.logger.info('ScoreThresholdHook: no validation split, the training scans are seen')
         self.present, self.absent = [], []
@@ -103,15 +100,6 @@ class ScoreThresholdHook(Hook):
     def _add(self, scores: Tensor, whole: Tensor, gone: Tensor) -> None:
         self.present += scores[whole].tolist()
         self.absent += scores[gone].tolist()
-
-
-def unaugmented(dataset: ShapeDataset) -> ShapeDataset:
-    """The same dataset's subjects as they are stored."""
-    plain = copy.copy(dataset)
-    steps = dataset.pipeline.transforms
-    loading = (LoadVolume, LoadParticles, PackShapeInputs)
-    plain.pipeline = Compose([step for step in steps if isinstance(step, loading)])
-    return plain
 
 
 @torch.no_grad()
