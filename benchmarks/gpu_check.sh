@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one run and one text file: builds the operators, runs their tests
-# and compute-sanitizer, all benchmarks, and a short training.
-# Usage: bash benchmarks/gpu_check.sh DATASET [REPORT, default gpu_check.txt]
-# DATASET: prepared and in correspondence for configs/massm_r18_phantom.py (the quickstart makes one
-# in work_dirs/quickstart/dataset). Needs torch with CUDA, nvcc, pytest and the pure-Python packages of
-# requirements/runtime.txt; nothing here imports Open3D, pyvista, pyacvd or pymeshfix.
+# and compute-sanitizer, the benchmarks, and short trainings. About five minutes on an H100.
+# Usage: bash benchmarks/gpu_check.sh DATASET [REPORT [CONFIG]]
+# REPORT is gpu_check.txt, CONFIG configs/massm_r18_phantom.py unless given. DATASET: prepared and in
+# correspondence for CONFIG (the quickstart makes one for the phantom with --train, work_dirs/quickstart/dataset).
+# Needs torch with CUDA, nvcc, pytest and the pure-Python packages of requirements/runtime.txt; of
+# what follows only inference, which writes label maps, imports Open3D.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 DATASET=$(realpath "${1:?name a prepared dataset}")
 REPORT=$(realpath -m "${2:-gpu_check.txt}")
+CONFIG=${3:-configs/massm_r18_phantom.py}
 [ -f "$DATASET/dataset.json" ] || { echo "error: $DATASET: no dataset.json; prepare a dataset first" >&2; exit 1; }
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
@@ -22,33 +24,52 @@ section() {
   else FAILED=$((FAILED + 1)); echo "-- FAILED, $((SECONDS - start)) s"; fi
 }
 
+# dataset_options: what of CONFIG another config must be told to read the same dataset.
+dataset_options() {
+  python - "$CONFIG" <<'PYTHON'
+import sys
+
+from massm.apis.config import load_config
+
+config = load_config(sys.argv[1])
+names = ','.join(config.anatomies)
+print(f'anatomies=[{names}] num_particles={config.num_particles} spacing={config.spacing}')
+PYTHON
+}
+
 check() {
   date -u +%FT%TZ
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
   python -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda)'
   export PYTHONPATH=$PWD
   section build python -c 'from massm.ops import extension; assert extension.is_compiled("cuda")'
-  section correctness python -m pytest -q -p no:cacheprovider --noconftest tests/ops
+  section correctness python -m pytest -q -p no:cacheprovider --noconftest \
+    tests/ops/test_roi_pool3d.py tests/ops/test_roi_pool3d_cuda.py tests/ops/test_cells.py
   if command -v compute-sanitizer >/dev/null; then
     section sanitizer compute-sanitizer --error-exitcode 1 \
-      python -m pytest -q -p no:cacheprovider --noconftest tests/ops/test_roi_pool3d_cuda.py -k 'not large'
+      python -m pytest -q -p no:cacheprovider --noconftest tests/ops/test_roi_pool3d_cuda.py -k deterministic
   else
     echo 'compute-sanitizer: not installed, not run'
   fi
   section 'ROI pooling' python benchmarks/roi_pool3d.py --device cuda
-  for size in '128 128 128' '256 224 448'; do
-    # shellcheck disable=SC2086
-    section "training step $size" python benchmarks/train_step.py --device cuda --amp --channels-last \
-      --config configs/massm_r101_totalseg.py --volumes 4 --size $size
-  done
-  section 'training step, mixed sizes' python benchmarks/train_step.py --device cuda --amp
-  section inference python benchmarks/inference.py configs/massm_r18_phantom.py 256 224 448 \
-    --device cuda --cfg-options "data_root=$DATASET"
-  section 'inference, ResNet-101' python benchmarks/inference.py configs/massm_r18_phantom.py \
-    256 224 448 --device cuda --cfg-options "data_root=$DATASET" model.backbone.depth=101 \
-    model.backbone.base_channels=64
-  section training python tools/train.py configs/massm_r18_phantom.py --amp --channels-last \
-    --work-dir "$WORK/run" --cfg-options "data_root=$DATASET" train_cfg.max_epochs=10
+  local r101=configs/massm_r101_totalseg.py step
+  step="python benchmarks/train_step.py --device cuda --amp --channels-last"
+  # shellcheck disable=SC2086
+  section 'training step 128 128 128' $step --config $r101 --volumes 4 --size 128 128 128 --repeat 3
+  # shellcheck disable=SC2086
+  section 'training step 256 224 448' $step --config $r101 --volumes 4 --size 256 224 448 --recompute
+  # shellcheck disable=SC2086
+  section 'training step, mixed sizes' $step
+  section inference python benchmarks/inference.py "$CONFIG" 256 224 448 --device cuda \
+    --cfg-options "data_root=$DATASET"
+  # shellcheck disable=SC2046
+  section 'inference, ResNet-101' python benchmarks/inference.py $r101 256 224 448 --device cuda \
+    --cfg-options "data_root=$DATASET" $(dataset_options)
+  local train="python tools/train.py $CONFIG --cfg-options data_root=$DATASET train_cfg.max_epochs=3"
+  # shellcheck disable=SC2086
+  section training $train --work-dir "$WORK/run"
+  # shellcheck disable=SC2086
+  section 'training, bfloat16' $train --work-dir "$WORK/amp" --amp --channels-last
   printf '\n%d of the sections failed\n' "$FAILED"
 }
 

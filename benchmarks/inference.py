@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +27,7 @@ from massm.apis.config import load_config
 from massm.inference.inferencer import MASSMInferencer
 from massm.inference.result_files import write_result
 from massm.io.nifti import write_volume
-from massm.registry import MODELS
+from massm.registry import DATASETS, MODELS
 from massm.structures import Grid
 
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_args()
+    init_default_scope('massm')
     config = load_config(args.config, args.cfg_options)
     table = Table('', 'load s', 'network s', 'warp s', 'write s', 'total s', 'peak GiB')
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +89,8 @@ def _untrained(folder: Path, config) -> str:
     model = MODELS.build(config.model)
     model.init_weights()
     path = folder / 'untrained.pth'
-    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
+    meta = {'dataset_meta': DATASETS.build(config.train_dataloader.dataset).metainfo}
+    torch.save({'state_dict': model.state_dict(), 'meta': meta}, path)
     return str(path)
 
 

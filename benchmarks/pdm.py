@@ -4,12 +4,12 @@ Examples:
   python benchmarks/pdm.py $MASSM_TEST_DATA/spleen_meshes --particles 128 1024 --same-axes
   python benchmarks/pdm.py $MASSM_TEST_DATA/left_atrium_shapeworks/groomed --particles 128 --turn
   python benchmarks/pdm.py $MASSM_TEST_DATA/spleen_meshes --weights 0 0.1 0.3 1 3 10 --same-axes
-  python benchmarks/pdm.py SOURCE/meshes --truth SOURCE/truth      (true correspondences known)
+  python benchmarks/pdm.py DATASET/shapes/spleen/meshes --truth SOURCE --same-axes
 
 The first row pays for starting the worker processes. Surface distance is the mean of both ways
 between a subject and the mean surface warped by its particles; generalization leaves one shape
 out; the truth column is how far the places that one particle marks lie from each other, mm, when
-they are carried to the first subject by the true correspondences.
+they are carried to the first subject by the true correspondences, which a phantom's SOURCE holds.
 """
 
 import argparse
@@ -42,8 +42,11 @@ def main() -> None:
     meshes = [repair_surface(read_mesh(file))[0] for file in files]
     if args.turn:
         meshes = [_turned(mesh, i) for i, mesh in enumerate(meshes)]
+    name = f'{args.meshes.resolve().parent.name}.particles'
     truth = (
-        [read_particles(args.truth / f'{f.stem}.particles') for f in files] if args.truth else []
+        [read_particles(args.truth / f.stem / 'correspondences' / name) for f in files]
+        if args.truth
+        else []
     )
     table = Table(
         *('particles', 'weight', 'seconds', 'new s', 'GiB', 'surface', 'worst', 'hd95'),
@@ -70,7 +73,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument('--weights', type=float, nargs='+', default=[PopulationSettings.weight])
     parser.add_argument('--same-axes', action='store_true')
     parser.add_argument('--turn', action='store_true', help='each by a random rotation first')
-    parser.add_argument('--truth', type=Path, help='folder of ID.particles')
+    parser.add_argument('--truth', type=Path, help='folder of a phantom, whose meshes these are')
     parser.add_argument('--jobs', type=int, default=-1)
     return parser.parse_args()
 

@@ -56,7 +56,7 @@ def main() -> None:
     sizes = np.array([args.size] * args.volumes) if args.size else mixed_sizes(args.volumes)
     canvas = args.canvas or (-(-sizes.max(0) // 32) * 32).tolist()
     samples = [sample(config, size, n) for n, size in enumerate(sizes)]
-    order = alike_in_turn(range(len(sizes)), sizes)
+    order = alike_in_turn(range(len(sizes)), sizes, torch.Generator().manual_seed(0))
     batches = [order[i : i + args.batch] for i in range(0, len(order), args.batch)]
     model = build(config, args)
     model.backbone.with_checkpoint = args.recompute
@@ -90,6 +90,7 @@ def sample(config, size: np.ndarray, seed: int) -> tuple[Tensor, ShapeSample]:
     truth.local_vox, truth.boxes = local, Boxes3D.from_points(local).tensor
     truth.world_mm = (local - center) * config.spacing
     truth.has_shape = truth.has_box = truth.counted = torch.ones(count, dtype=torch.bool)
+    truth.is_cut = torch.zeros(count, dtype=torch.bool)
     truth.forcing_draw = torch.zeros(1)
     return volume, truth
 

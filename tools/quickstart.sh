@@ -14,11 +14,11 @@ while [ $# -gt 0 ]; do
   case $1 in
     [!-]*=*) AGREED+=("$1"); OF_TRAINING=$1; shift; continue ;;
     --train) TRAIN=1; shift; continue ;;
-    --subjects) SUBJECTS=$2 OF_TRAINING=$1 ;;
-    --spacing) SPACING=$2 OF_TRAINING=$1 ;;
-    --particles) PARTICLES=$2 OF_TRAINING=$1 ;;
-    --epochs) OPTIONS+=("train_cfg.max_epochs=$2" "param_scheduler.1.T_max=$2"); OF_TRAINING=$1 ;;
-    --work-dir) case $2 in /*) WORK=$2 ;; *) WORK=$CALLED_FROM/$2 ;; esac ;;
+    --subjects) SUBJECTS=${2:-} OF_TRAINING=$1 ;;
+    --spacing) SPACING=${2:-} OF_TRAINING=$1 ;;
+    --particles) PARTICLES=${2:-} OF_TRAINING=$1 ;;
+    --epochs) OPTIONS+=("train_cfg.max_epochs=${2:-}" "param_scheduler.1.T_max=${2:-}"); OF_TRAINING=$1 ;;
+    --work-dir) case ${2:-} in /*) WORK=$2 ;; *) WORK=$CALLED_FROM/${2:-} ;; esac ;;
     *) fail "unknown option $1; see the head of tools/quickstart.sh" ;;
   esac
   shift 2 || fail "option $1 needs a value"

@@ -33,6 +33,8 @@ from massm.structures import AnatomyStatus, Grid, Mesh
 
 # Draws that would fold the image are drawn again, so often at most.
 TRIES = 10
+# What asks for shapes nearer to those there are, by their kind.
+LESS_FAR = {'kde': 'a smaller --spread', 'gaussian': '--kind kde, which stays nearer to patients'}
 # Of the source, what the next run of other commands would use and no network reads.
 LEFT_BEHIND = ('.prepare', '.mended', '.unfinished')
 
@@ -133,7 +135,7 @@ def _generate(
             return _write(dataset, results, warp, subject, f'{GENERATED}{n + 1:04d}', out)
     raise DatasetError(
         f'{dataset.manifest.root}: {TRIES} draws for patient {n + 1} had no whole anatomy or '
-        'would fold the image; give a smaller --spread'
+        f'would fold the image; give {LESS_FAR[settings.kind]}'
     )
 
 

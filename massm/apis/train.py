@@ -11,7 +11,12 @@ from massm.cohort.correspondences import check_built
 from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
-from massm.engine.hooks import FineTuningHook, ModelSettingsHook, ValidatedCheckpointHook
+from massm.engine.hooks import (
+    FineTuningHook,
+    ModelSettingsHook,
+    OptimiserLayoutHook,
+    ValidatedCheckpointHook,
+)
 from massm.errors import ConfigError
 from massm.io.writable import make_writable
 
@@ -56,7 +61,7 @@ def train(
     runner = Runner.from_cfg(config)
     if config.resume:
         check_weights(unwrapped(runner.model), begun, config.load_from)
-    for hook in (ModelSettingsHook(), ValidatedCheckpointHook()):
+    for hook in (ModelSettingsHook(), OptimiserLayoutHook(), ValidatedCheckpointHook()):
         runner.register_hook(hook)
     if not config.resume:
         runner.register_hook(FineTuningHook())

@@ -1,8 +1,8 @@
 """Export a trained model as a folder of data that `infer` reads and nothing can execute from.
 
 Examples:
-  python tools/export_model.py configs/massm_r18_phantom.py work_dirs/quickstart/best.pth \\
-      --out models/thorax --cfg-options data_root=work_dirs/quickstart/dataset
+  python tools/export_model.py configs/massm_r18_paper.py --out models/thorax \\
+      --cfg-options data_root=data/thorax
   python tools/export_model.py --network models/thorax network.onnx --size 128 128 128
 
 Without CHECKPOINT the best of the config's work dir is taken. The card quotes what

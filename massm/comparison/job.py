@@ -24,7 +24,7 @@ from massm.apis.train import train
 from massm.comparison.cohort import ComparedCohort
 from massm.comparison.methods import Method, repository
 from massm.engine.model_settings import model_settings
-from massm.errors import MassmError
+from massm.errors import ConfigError, MassmError
 from massm.io.atomic import write_text
 
 # In a training: so many looks at the patients who choose, and checkpoints to resume from.
@@ -85,6 +85,11 @@ def train_and_test(job: Job) -> None:
         versions = note_origin(job.folder, config)
         runner = train(copy.deepcopy(config), str(job.folder), resume=True)
         loop = runner.train_loop
+        if loop.iter == 0:
+            raise ConfigError(
+                f'{job.method.name} took no step in {job.budget_s:.0f} s, of which preparing took '
+                f'{loop.preparation_s:.0f}; give a larger --budget'
+            )
         trained = {
             'training_s': loop.spent_s,
             'preparation_s': loop.preparation_s,

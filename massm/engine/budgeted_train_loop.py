@@ -90,10 +90,10 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train')
         self._tick()
         self.preparation_s = self.spent_s if self._epoch == 0 else self.preparation_s
-        if self.spent_s >= self.budget_s and self._epoch < self._max_epochs:
+        if self._epoch < self._max_epochs and self.spent_s + self._aside >= self.budget_s:
             self.runner.logger.warning(
                 f'BudgetedTrainLoop: {self.spent_s:.0f} s were spent of {self.budget_s:.0f} before '
-                'a step; give a larger budget'
+                f'a step, and {self._aside:.0f} s are kept for after the last; give a larger budget'
             )
         while self._epoch < self._max_epochs:
             self.run_epoch()
@@ -122,9 +122,12 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
 
     def deadline(self, epoch: int) -> float:
         """Seconds spent when ``epoch`` (from 0) ends."""
-        aside = self.runner.message_hub.get_info(SET_ASIDE, 0.0)
-        left = max(self.budget_s - self.preparation_s - aside, 0.0)
+        left = max(self.budget_s - self.preparation_s - self._aside, 0.0)
         return self.preparation_s + left * (epoch + 1) / self._max_epochs
+
+    @property
+    def _aside(self) -> float:
+        return self.runner.message_hub.get_info(SET_ASIDE, 0.0)
 
     def _validates(self) -> bool:
         due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs

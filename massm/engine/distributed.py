@@ -22,6 +22,7 @@ def prepare_processes(config: Config, launcher: str) -> None:
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
     config.model_wrapper_cfg = {
+        **(config.get('model_wrapper_cfg') or {}),
         'type': 'MMDistributedDataParallel',
         'device_ids': None,
         'broadcast_buffers': False,

@@ -46,10 +46,14 @@ class SubjectRows:
 
     def stacked(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """``[n, M, F]`` and ``[n, M]``, both zero where a row does not count, ``[n, M]``, where it
-        does, and of every subject the indices of its rows."""
+        does, and the indices of every subject's rows, ``[S, r]`` of those that have as many."""
         subjects = torch.tensor(self._subjects, device=self._goals[0].device)
-        own = [(subjects == s).nonzero().flatten() for s in sorted(set(self._subjects))]
-        return torch.cat(self._seen), torch.cat(self._goals), torch.cat(self._shown), own
+        rows: dict[int, list[Tensor]] = {}
+        for subject in sorted(set(self._subjects)):
+            own = (subjects == subject).nonzero().flatten()
+            rows.setdefault(len(own), []).append(own)
+        alike = [torch.stack(some) for some in rows.values()]
+        return torch.cat(self._seen), torch.cat(self._goals), torch.cat(self._shown), alike
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def fit_ridge(rows: SubjectRows, strengths: Sequence[float]) -> SubjectRidge:
     process calls this with as many particles."""
     seen, goals, shown, own = rows.stacked()
     particles, inside = seen.shape[1:]
-    count, subjects = shown.sum(0).float(), torch.tensor(float(len(own)), device=goals.device)
+    count, subjects = shown.sum(0).float(), _number(own, goals.device)
     all_reduce(count)
     all_reduce(subjects)
     if not count.any():
@@ -92,6 +96,10 @@ def fit_ridge(rows: SubjectRows, strengths: Sequence[float]) -> SubjectRidge:
     spread = (squares / count).sqrt().clamp(min=LEAST_SPREAD)
     spread[count == 0] = torch.inf
     return SubjectRidge(weight, goals - residual, spread)
+
+
+def _number(own: Sequence[Tensor], device: torch.device) -> Tensor:
+    return torch.tensor(float(sum(map(len, own))), device=device)
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ class _Sums:
 
     def solve(self, strength: float, own: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Weights ``[P, F + 1]``, and what regressions without a row's subject leave of it
-        ``[P, n]``."""
+        ``[P, n]``; ``own`` are the rows ``[S, r]`` of subjects that have as many."""
         penalty = torch.full(self.gram.shape[-1:], strength, device=self.gram.device)
         penalty[-1] = OF_CONSTANT
         factor = torch.linalg.cholesky(self.gram + torch.diag(penalty))
@@ -126,11 +134,11 @@ class _Sums:
         root = torch.linalg.solve_triangular(factor, self.rows.transpose(1, 2), upper=False)
         unknown = torch.empty_like(left)
         for rows in own:
-            block = root[:, :, rows]
-            outside = -(block.transpose(1, 2) @ block)
-            outside.diagonal(dim1=1, dim2=2).add_(1 + ROUNDING)
+            blocks = root[:, :, rows].movedim(1, 2)
+            outside = -(blocks.transpose(-1, -2) @ blocks)
+            outside.diagonal(dim1=-2, dim2=-1).add_(1 + ROUNDING)
             outside, failed = torch.linalg.cholesky_ex(outside)
-            unknown[:, rows] = torch.cholesky_solve(left[:, rows], outside)
+            without = torch.cholesky_solve(left[:, rows], outside)
             # Too weak a ridge to tell in single precision: not to be chosen.
-            unknown[failed > 0] = torch.inf
+            unknown[:, rows] = without.masked_fill((failed > 0)[..., None, None], torch.inf)
         return weight.squeeze(-1), unknown.squeeze(-1)

@@ -35,7 +35,11 @@ def predict_mean(model: MASSM, inputs: dict[str, Any], passes: int) -> list[Shap
         inputs: a collated batch, ``inputs`` ``[1, X, Y, Z]`` HU each, and ``data_samples``.
         passes: 1 to 8.
     """
-    runs = [_shifted(model, inputs, torch.tensor(shift)) for shift in SHIFTS[:passes]]
+    runs = []
+    for shift in SHIFTS[:passes]:
+        runs.append(_shifted(model, inputs, torch.tensor(shift)))
+        for sample in runs[-1]:  # whole volumes, which would lie shifted and which nobody reads
+            sample.pop('pred_masks', None)
     return [_mean(list(samples)) for samples in zip(*runs, strict=True)]
 
 
@@ -102,5 +106,4 @@ def _mean(samples: list[ShapeSample]) -> ShapeSample:
     if 'pred_deviation_mm' in first:
         variances = torch.stack([s.pred_deviation_mm for s in samples]).square()
         first.pred_deviation_mm = (share[..., None].to(variances) * variances).sum(0).sqrt()
-    first.pop('pred_masks', None)  # of one pass alone, and not moved back
     return first

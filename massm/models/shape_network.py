@@ -17,6 +17,8 @@ from massm.structures.shape_sample import ShapeSample
 
 # From which score an anatomy is there, until validation says better.
 DEFAULT_THRESHOLD = 0.3
+# Batch, channels, three of space.
+MAP_AXES = 5
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ class ShapeNetwork(BaseModel):
             options: of ``torch.compile``.
         """
         if channels_last:
-            self.to(memory_format=torch.channels_last_3d)
+            # Not Module.to, which refuses a module that holds a tensor of four axes too.
+            for tensor in (*self.parameters(), *self.buffers()):
+                if tensor.dim() == MAP_AXES:
+                    tensor.data = tensor.data.contiguous(memory_format=torch.channels_last_3d)
         if compiled:
             for part in self.compiled_parts():
                 part.compile(**{'dynamic': True, **options})

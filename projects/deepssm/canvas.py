@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from massm.errors import ConfigError
+from massm.models.precision import in_full_precision
 from massm.ops import sample_volume
 from massm.shape.alignment import rigid_fit_batched
 
@@ -24,13 +25,16 @@ class Placement:
     def to_voxel(self, points_mm: Tensor) -> Tensor:
         """``[B, ..., 3]`` canvas mm to voxels of the volumes."""
         flat = (points_mm - self.middle).flatten(1, -2)
-        moved = flat @ self.turn.transpose(1, 2) + self.origin[:, None]
-        return moved.view(points_mm.shape)
+        moved = in_full_precision(torch.matmul, flat, self.turn.transpose(1, 2))
+        return (moved + self.origin[:, None]).view(points_mm.shape)
 
     def to_canvas(self, points_vox: Tensor) -> Tensor:
         """``[B, M, 3]`` voxels of the volumes to canvas mm."""
         back = torch.linalg.inv(self.turn)
-        return (points_vox - self.origin[:, None]) @ back.transpose(1, 2) + self.middle
+        moved = in_full_precision(
+            torch.matmul, points_vox - self.origin[:, None], back.transpose(1, 2)
+        )
+        return moved + self.middle
 
 
 def whole(sizes: Tensor, spacing: float) -> Placement:

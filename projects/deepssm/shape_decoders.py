@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from massm.models.precision import in_full_precision
 from massm.shape.pdm import PointDistributionModel
 from projects.deepssm.image_encoder import initialise_full_layers
 
@@ -42,7 +43,7 @@ class PCADecoder(nn.Module):
         weight, bias = self.layer.weight, self.layer.bias
         if frozen:
             weight, bias = weight.detach(), bias.detach()
-        return F.linear(scores, weight, bias).unflatten(-1, (-1, 3))
+        return in_full_precision(F.linear, scores, weight, bias).unflatten(-1, (-1, 3))
 
 
 class ParticleAutoencoder(nn.Module):

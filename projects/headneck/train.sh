@@ -32,6 +32,12 @@ contoured them; those kept for validation also chose checkpoint, threshold and c
 LIMITS="organs of which the scan shows less than half are misplaced; brainstems and larynges are contoured \
 differently from clinic to clinic; diagnostic scans, children and healthy people were never seen."
 
+# or_made FILE COMMAND...: a command that left something out ends with 1, and made the rest.
+or_made() {
+  local made=$1; shift
+  "$@" || { [ -e "$made" ] && echo "note: going on without what was left out"; }
+}
+
 step() { printf '\n== %s (%d s so far)\n' "$1" "$SECONDS"; }
 
 step "1/7 environment"
@@ -39,13 +45,15 @@ make_environment ""
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 step "2/7 CSV files to NIfTI"
 if [ ! -f "$SOURCE/meta.csv" ]; then
-  python projects/headneck/from_openkbp.py "$PUBLIC" "$SOURCE" --crop
+  or_made "$SOURCE/meta.csv" python projects/headneck/from_openkbp.py "$PUBLIC" "$SOURCE" --crop
 fi
 step "3/7 dataset"
 # shellcheck disable=SC2086
-python tools/prepare_dataset.py "$SOURCE" "$DATA" --anatomies $ANATOMIES --spacing 4
+or_made "$DATA/dataset.json" \
+  python tools/prepare_dataset.py "$SOURCE" "$DATA" --anatomies $ANATOMIES --spacing 4
 step "4/7 correspondences"
-python tools/build_pdm.py "$DATA" --particles 512
+or_made "$DATA/shapes/mandible/template.particles" \
+  python tools/build_pdm.py "$DATA" --particles 512
 step "5/7 training on $PROCESSES processes"
 SHARED=(--work-dir "$WORK" --cfg-options "data_root=$DATA" ${OPTIONS[@]+"${OPTIONS[@]}"})
 bash tools/dist_train.sh $CONFIG "$PROCESSES" --resume "${SHARED[@]}"

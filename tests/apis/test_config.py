@@ -1,3 +1,4 @@
+import argparse
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from massm.apis.config import load_config, resolve
+from massm.commands.options import add_config_options
 from massm.errors import ConfigError
 from massm.registry import MODELS
 
@@ -33,9 +35,15 @@ def test_a_setting_changed_once_reaches_every_part():
     assert model.local_head.mlp[-1].out_features == 96
 
 
-def test_the_world_head_is_a_choice_of_the_config():
+@pytest.mark.parametrize('from_shell', [True, False])
+def test_the_world_head_is_a_choice_of_the_config(from_shell):
     init_default_scope('massm')
     options = {'model.world_head': {'_delete_': True, 'type': 'ProcrustesWorldHead'}}
+    if from_shell:  # as the README has it
+        parser = argparse.ArgumentParser()
+        add_config_options(parser)
+        words = ['model.world_head._delete_=True', 'model.world_head.type=ProcrustesWorldHead']
+        options = parser.parse_args(['--cfg-options', *words]).cfg_options
     config = load_config(ROOT / 'configs/massm_r18_paper.py', options)
     assert type(MODELS.build(config.model).world_head).__name__ == 'ProcrustesWorldHead'
 

@@ -149,6 +149,18 @@ def test_filters_know_all_of_an_anatomy_that_their_sample_cuts(config, work):
     assert seen > len(cases) / 2
 
 
+def test_filters_learn_from_the_same_samples_whoever_draws_them(config, work):
+    dataset = for_filters(DATASETS.build(config.train_dataloader.dataset))
+    model = trained_model(config, work)
+    alone = list(TrainingCases(model, dataset, passes=2)())
+    drawn = TrainingCases(model, dataset, passes=2, workers=2)
+    for _ in range(2):
+        for one, other in zip(alone, drawn(), strict=True):
+            assert torch.equal(one.seen.images, other.seen.images)
+            assert torch.equal(one.local_mm, other.local_mm)
+            assert (one.seed, one.subject) == (other.seed, other.subject)
+
+
 def test_the_exported_model_gives_what_the_checkpoint_gives(config, work, tiny_source, tmp_path):
     """Shape models travel in the weights: no dataset is needed to infer."""
     export_model(config, work / 'epoch_2.pth', tmp_path / 'model')

@@ -124,6 +124,20 @@ def test_a_preparation_that_takes_it_all_is_told(make):
     assert any('30 s were spent of 20 before a step' in event for event in runner.events)
 
 
+def test_what_is_kept_for_after_the_last_step_may_leave_time_for_none_and_is_told(make):
+    class Late(Runner):
+        def call_hook(self, name, **_):
+            super().call_hook(name)
+            if name == 'before_train':
+                set_aside(self, 14.0)
+
+    runner = Late(before=8.0)
+    make(runner, max_epochs=2, budget_s=20.0).run()
+    assert not runner.batches
+    told = '8 s were spent of 20 before a step, and 14 s are kept for after the last; give a larger'
+    assert any(told in event for event in runner.events)
+
+
 def test_a_resumed_run_has_what_was_left(make):
     whole = Runner(step=1.0, before=2.0)
     make(whole, max_epochs=4, budget_s=10.0).run()

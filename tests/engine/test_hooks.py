@@ -99,7 +99,7 @@ def test_rounds_that_read_regions_are_fitted_after_the_last_epoch(monkeypatch, r
     kept, lines = {}, []
     runner = SimpleNamespace(
         model=SimpleNamespace(local_head=head, anatomies=['sacrum']),
-        train_dataloader=SimpleNamespace(dataset=None),
+        train_dataloader=SimpleNamespace(dataset=None, num_workers=0),
         message_hub=SimpleNamespace(update_info=kept.__setitem__),
         logger=SimpleNamespace(info=lines.append),
         hooks=[],
@@ -146,8 +146,11 @@ def test_generated_patients_are_of_the_patient_they_were_made_from(monkeypatch, 
     monkeypatch.setattr(filter_fit_hook, 'get_dist_info', lambda: (rank, 2))
     cases = filter_fit_hook.TrainingCases(None, Data(subjects), 2)
     own = [2] if rank else [0, 1, 3, 4, 5]
-    assert cases.draws == [(n, draw) for draw in range(2) for n in own]
-    monkeypatch.setattr(cases, '_item', lambda n, draw: None)
+    assert cases.draws == [n for _ in range(2) for n in own]
+    assert [d.epoch for d in cases.draws] == [
+        filter_fit_hook.FIRST_EPOCH + draw for draw in range(2) for _ in own
+    ]
+    monkeypatch.setattr(cases, '_items', lambda: iter(cases.draws))
     monkeypatch.setattr(cases, '_case', lambda item, patient: patient)
     assert list(cases()) == 2 * ([1] if rank else [0, 0, 0, 2, 2])
 

@@ -129,6 +129,20 @@ def test_filters_and_what_validation_tells_are_learnt_where_the_network_is(netwo
     assert 'found from a score of' in lines[-1]
 
 
+def test_maps_and_weights_can_be_kept_channels_last_whatever_else_the_network_holds(bare):
+    read_dataset(bare)
+    weights = {name: value.clone() for name, value in bare.state_dict().items()}
+    bare.optimise(channels_last=True)
+    layout = torch.channels_last_3d
+    kernels = [m.weight for m in bare.modules() if isinstance(m, torch.nn.Conv3d)]
+    assert kernels and all(k.is_contiguous(memory_format=layout) for k in kernels)
+    assert all(torch.equal(value, weights[name]) for name, value in bare.state_dict().items())
+    bare.teacher_forcing = 0.5
+    sample = make_sample(0)
+    data = bare.data_preprocessor({key: [value] for key, value in sample.items()}, True)
+    bare.parse_losses(bare.loss(data['inputs'], data['data_samples']))[0].backward()
+
+
 def test_world_particles_keep_their_precision_where_validation_is_under_autocast(bare):
     read_dataset(bare)
     sample = make_sample(0)

@@ -62,6 +62,23 @@ def random_state(prior, generator, size=1.0):
     )
 
 
+@pytest.mark.parametrize('angle', [0.0, 1e-6, 1e-3, 0.3, 2.0, 3.1])
+def test_a_turn_about_an_axis_is_the_exponential_of_its_cross_matrix(angle):
+    vector = angle * torch.nn.functional.normalize(torch.tensor([0.3, -0.8, 0.5]).double(), dim=0)
+    vector.requires_grad_()
+    x, y, z = vector
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).view(3, 3)
+    weights = torch.arange(9.0).double().view(3, 3)
+    found = []
+    for turn in (rotation_from_vector(vector), torch.linalg.matrix_exp(cross)):
+        (slope,) = torch.autograd.grad((weights * turn).sum(), vector, retain_graph=True)
+        found.append((turn, slope))
+    (turn, slope), (expected, true_slope) = found
+    assert torch.allclose(turn, expected, atol=1e-12)
+    assert torch.allclose(slope, true_slope, atol=1e-9)
+
+
 @given(st.integers(0, 10_000))
 @settings(max_examples=25, deadline=None)
 def test_rotations_and_their_vectors_are_inverse(seed):

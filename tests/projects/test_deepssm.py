@@ -82,6 +82,19 @@ def test_a_whole_canvas_shows_the_scan_about_its_middle_and_inverts():
     assert whole_cell_mm(sizes, (60, 60, 60), 3.0) == pytest.approx(2.0)
 
 
+def test_places_keep_their_precision_under_autocast(shapes):
+    """bfloat16 tells 200 voxels from 201 at best."""
+    decoder = PCADecoder(3, 10)
+    decoder.fit(shapes[0])
+    scores = torch.randn(2, 3)
+    points = 300 * torch.rand(2, 50, 3)
+    placement = whole(torch.tensor([[130, 140, 150], [100, 90, 200]]), 2.0)
+    plain = decoder(scores), placement.to_voxel(points), placement.to_canvas(points)
+    with torch.autocast('cpu', torch.bfloat16):
+        told = decoder(scores), placement.to_voxel(points), placement.to_canvas(points)
+    assert all(torch.equal(a, b) for a, b in zip(plain, told, strict=True))
+
+
 def test_a_canvas_of_so_many_voxels_suits_the_scans():
     sizes = np.array([[150, 80, 20], [100, 82, 96]])
     x, y, z = shape = whole_canvas(sizes, 350_000, 60)

@@ -207,15 +207,17 @@ def test_the_published_lines_lie_where_another_converter_put_them(real_data, tmp
 PYTHON_STAND_IN = r"""#!/usr/bin/env bash
 [[ $* == *sys.prefix* ]] && echo "$PREFIX/record" && exit
 printf '%s\n' "$@" "" >>"$PREFIX/calls"
+[[ -z $LEAVES_OUT || $* != *$LEAVES_OUT* ]] || { eval "$MAKES"; exit 1; }
 [[ $* != *tools/train.py* ]] || { mkdir -p "$PREFIX/work"; touch "$PREFIX/work/best_mm.pth"; }
 """
 
 
-def train_script(folder, *words):
+def train_script(folder, *words, **variables):
     (folder / 'python').write_text(PYTHON_STAND_IN, encoding='utf-8')
     (folder / 'python').chmod(0o755)
     environment = {**os.environ, 'PATH': f'{folder}:{os.environ["PATH"]}', 'PREFIX': str(folder)}
     environment |= {'VIRTUAL_ENV': str(folder), 'PYTHON': sys.executable}
+    environment |= {'LEAVES_OUT': '', 'MAKES': '', **variables}
     command = ['bash', str(ROOT / 'projects/headneck/train.sh'), *words]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
@@ -248,6 +250,26 @@ def test_the_script_goes_from_public_files_to_a_model_with_commands_that_there_a
     export = parsed['export_model']
     assert export.small and export.out == tmp_path / 'model' and 'OpenKBP' in export.data
     assert export.checkpoint == tmp_path / 'work/best_mm.pth' and export.licence == 'Apache-2.0'
+
+
+@pytest.mark.parametrize('made', [True, False])
+@pytest.mark.parametrize(
+    'step, product',
+    [
+        ('from_openkbp', 'work/source/meta.csv'),
+        ('prepare_dataset', 'work/dataset/dataset.json'),
+        ('build_pdm', 'work/dataset/shapes/mandible/template.particles'),
+    ],
+)
+def test_the_script_goes_on_without_what_a_step_left_out(step, product, made, tmp_path):
+    """And not where the step made nothing."""
+    path = tmp_path / product
+    makes = f'mkdir -p {path.parent}; touch {path}' if made else ''
+    words = ['public', '--work-dir', 'work', '--out', 'model']
+    done = train_script(tmp_path, *words, LEAVES_OUT=step, MAKES=makes)
+    assert done.returncode == int(not made)
+    assert ('tools/export_model.py' in (tmp_path / 'calls').read_text()) == made
+    assert ('going on without what was left out' in done.stdout) == made
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from massm.engine.hooks.filter_fit_hook import FilterFitHook
 from massm.engine.hooks.fine_tuning_hook import FineTuningHook
 from massm.engine.hooks.loss_weight_ramp_hook import LossWeightRampHook
 from massm.engine.hooks.model_settings_hook import ModelSettingsHook
+from massm.engine.hooks.optimiser_layout_hook import OptimiserLayoutHook
 from massm.engine.hooks.prediction_hook import PredictionHook
 from massm.engine.hooks.score_threshold_hook import ScoreThresholdHook
 from massm.engine.hooks.teacher_forcing_hook import TeacherForcingHook
@@ -20,6 +21,7 @@ __all__ = [
     'FineTuningHook',
     'LossWeightRampHook',
     'ModelSettingsHook',
+    'OptimiserLayoutHook',
     'PredictionHook',
     'ScoreThresholdHook',
     'TeacherForcingHook',

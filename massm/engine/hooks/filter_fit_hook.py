@@ -5,17 +5,19 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 
+import torch
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 from mmengine.dist import get_dist_info
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from massm.cohort.manifest import SubjectEntry
 from massm.datasets.check import check_mirroring
 from massm.datasets.samplers import SampleIndex
 from massm.datasets.shape_dataset import ShapeDataset
-from massm.datasets.transforms import RandomFieldOfView, RandomRemoval
+from massm.datasets.transforms import LoadMasks, RandomFieldOfView, RandomRemoval
 from massm.engine.budgeted_train_loop import set_aside
 from massm.engine.distributed import unwrapped
 from massm.engine.shape_filter_training import STRENGTHS, FilterFit, FitCase
@@ -99,7 +101,9 @@ class FilterFitHook(Hook):
         model = unwrapped(runner.model)
         if self._fit is None:
             dataset = for_filters(runner.train_dataloader.dataset, self.also)
-            cases = TrainingCases(model, dataset, math.ceil(self.samples / len(dataset)))
+            passes = math.ceil(self.samples / len(dataset))
+            workers = runner.train_dataloader.num_workers
+            cases = TrainingCases(model, dataset, passes, workers)
             self._fit = FilterFit(model.local_head, cases, self.starts, self.strengths)
         first, left = self._fit.next_round, self._fit.go_on(until)
         for name, rounds in zip(model.anatomies, left.T, strict=True):
@@ -110,34 +114,50 @@ class FilterFitHook(Hook):
 
 class TrainingCases:
     """This process's share of a training set, each subject drawn ``passes`` times. What was
-    generated from a patient is of that patient: a filter that knows one knows the other."""
+    generated from a patient is of that patient: a filter that knows one knows the other.
 
-    def __init__(self, model: MASSM, dataset: ShapeDataset, passes: int) -> None:
+    Args:
+        model: which looks at them.
+        dataset: whose samples they are.
+        passes: draws of each subject.
+        workers: processes that draw them beside this one; they are the same with any number.
+    """
+
+    def __init__(self, model: MASSM, dataset: ShapeDataset, passes: int, workers: int = 0) -> None:
         rank, world_size = get_dist_info()
-        self.model, self.dataset = model, dataset
+        self.model, self.dataset, self.workers = model, dataset, workers
         known = {s.id: s for s in dataset.manifest.subjects}
         ids = [dataset.get_data_info(i)['id'] for i in range(len(dataset))]
         self.patients = patients_of([known[name] for name in ids])
         own = [i for i, patient in enumerate(self.patients) if patient % world_size == rank]
-        self.draws = [(i, p) for p in range(passes) for i in own]
+        self.draws = [SampleIndex.of(i, FIRST_EPOCH + p) for p in range(passes) for i in own]
         # Half precision keeps HU to 2 where it matters.
         taken = 2 * dataset.sizes().prod(1).mean() * passes * len(dataset)
-        self.kept: dict | None = {} if taken < LARGEST_KEPT else None
+        self._keeps = taken < LARGEST_KEPT
+        self._kept: list[dict] = []
 
     def __call__(self) -> Iterator[FitCase]:
         """The same cases at every call."""
-        for subject, draw in self.draws:
-            yield self._case(self._item(subject, draw), self.patients[subject])
+        for draw, item in zip(self.draws, self._items(), strict=True):
+            yield self._case(item, self.patients[draw])
 
-    def _item(self, subject: int, draw: int) -> dict:
-        if self.kept is not None and (subject, draw) in self.kept:
-            return self.kept[subject, draw]
-        item = self.dataset[SampleIndex.of(subject, FIRST_EPOCH + draw)]
-        item['inputs'] = item['inputs'].half()
-        item['data_samples'].pop('masks', None)
-        if self.kept is not None:
-            self.kept[subject, draw] = item
-        return item
+    def _items(self) -> Iterator[dict]:
+        if self._kept:
+            yield from self._kept
+            return
+        drawn = DataLoader(
+            self.dataset,
+            batch_size=None,
+            sampler=self.draws,
+            num_workers=self.workers,
+            collate_fn=_as_arrays,
+        )
+        kept = []
+        for item in map(_as_tensors, drawn):
+            yield item
+            if self._keeps:
+                kept.append(item)
+        self._kept = kept
 
     def _case(self, item: dict, patient: int) -> FitCase:
         sample = item['data_samples']
@@ -153,6 +173,21 @@ class TrainingCases:
             sample.seed,
             patient,
         )
+
+
+def _as_arrays(item: dict) -> dict:
+    """As a process hands it to another: each tensor that it gave would keep a file open there."""
+    return {
+        'inputs': item['inputs'].half().numpy(),
+        'data_samples': item['data_samples'].numpy(),
+    }
+
+
+def _as_tensors(item: dict) -> dict:
+    return {
+        'inputs': torch.from_numpy(item['inputs']),
+        'data_samples': item['data_samples'].to_tensor(),
+    }
 
 
 def patients_of(subjects: Sequence[SubjectEntry]) -> list[int]:
@@ -179,16 +214,16 @@ def _check_whole(runner: Runner) -> None:
 
 
 def for_filters(dataset: ShapeDataset, also: Sequence[BaseTransform] = ()) -> ShapeDataset:
-    """The same without the step that takes whole anatomies from a sample, which filters learn
-    nothing from, and ``also`` others; volumes are cut last: a warp after it would show repeated
-    slices where a cut particle comes to lie.
+    """The same without what filters learn nothing from, masks and the step that takes whole
+    anatomies from a sample, and with ``also`` others; volumes are cut last: a warp after it would
+    show repeated slices where a cut particle comes to lie.
 
     Raises:
         ConfigError, DatasetError: patients are to be mirrored that cannot be.
     """
     kept = copy.copy(dataset)
     *steps, pack = dataset.pipeline.transforms
-    steps = [step for step in [*steps, *also] if not isinstance(step, RandomRemoval)]
+    steps = [step for step in [*steps, *also] if not isinstance(step, LoadMasks | RandomRemoval)]
     steps.sort(key=lambda step: isinstance(step, RandomFieldOfView))
     kept.pipeline = Compose([*steps, pack])
     check_mirroring(kept)

@@ -169,7 +169,9 @@ def linked_anatomies(seen: np.ndarray) -> np.ndarray:
 def weighed(found: Candidates, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Probability of every candidate ``[B, K, C]``, and that it is none ``[B, K]``, when maps are
     weighed with a Gaussian; together one."""
-    normal = torch.distributions.MultivariateNormal(mean.unsqueeze(2), covariance.unsqueeze(2))
+    normal = torch.distributions.MultivariateNormal(
+        mean.unsqueeze(2), covariance.unsqueeze(2), validate_args=False
+    )
     points = (1 - found.outlier).unsqueeze(2) * found.probability
     points = points * normal.log_prob(found.position_mm).exp()
     # A map that is astray may have its peak anywhere in the volume. A Gaussian wider than that says

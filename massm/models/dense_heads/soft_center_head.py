@@ -24,6 +24,7 @@ from massm.models.dense_heads.heatmap import (
     valid_cells,
 )
 from massm.models.losses.focal_regression import masked_mean
+from massm.models.precision import in_full_precision
 from massm.ops import cell_to_voxel
 from massm.registry import MODELS
 
@@ -97,7 +98,8 @@ class SoftCenterHead(BaseModule):
 
     def forward(self, pyramid: list[Tensor]) -> SoftMaps:
         """Levels fine to coarse."""
-        return SoftMaps(*self.maps(self.read(pyramid[0])).float().chunk(3, 1))
+        maps = in_full_precision(self.maps, self.read(pyramid[0]))
+        return SoftMaps(*maps.float().chunk(3, 1))
 
     def decode(self, maps: SoftMaps, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes ``[B, K, 6]`` (voxels) and scores ``[B, K]``; padded cells never win.

@@ -6,6 +6,7 @@ the prior of pose and modes, give ``d`` and its covariance without iteration (Al
 for the shape part). Along a smooth surface an image says little, so tangents are left to the model.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -124,7 +125,12 @@ def moved(state: FitState, shapes: Shapes, change: Tensor) -> FitState:
 
 def rotation_from_vector(vector: Tensor) -> Tensor:
     """``[..., 3]`` axis times angle (radians) to ``[..., 3, 3]``."""
-    return torch.linalg.matrix_exp(_cross_matrix(vector))
+    # Rodrigues' formula; the small number keeps its derivative at no turn finite.
+    angle = (vector.square().sum(-1, keepdim=True) + 1e-20).sqrt().unsqueeze(-1)
+    cross = _cross_matrix(vector)
+    turned = torch.sinc(angle / math.pi) * cross
+    turned = turned + 0.5 * torch.sinc(angle / (2 * math.pi)).square() * (cross @ cross)
+    return turned + torch.eye(3, dtype=vector.dtype, device=vector.device)
 
 
 def vector_from_rotation(rotation: Tensor) -> Tensor:

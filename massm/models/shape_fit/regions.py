@@ -140,8 +140,8 @@ class RegionGrid(nn.Module):
         limit = torch.tensor(shape, device=self.cell.device)
         first = reached.amin(0).floor().long().clamp(min=0)
         last = torch.minimum(reached.amax(0).ceil().long() + 1, limit).clamp(min=0)
-        for k in range(len(masks)):
-            block = tuple(slice(int(a), int(b)) for a, b in zip(first[k], last[k], strict=True))
+        for k, ends in enumerate(torch.stack([first, last], -1).tolist()):
+            block = tuple(slice(*pair) for pair in ends)
             if masks[k][block].numel():
                 masks[k][block] = self._block(drawn, k, i, block)
         return masks

@@ -51,7 +51,8 @@ class MASSM(ScriptedLoadableModule):
         parent.contributors = ['MASSM developers']
         parent.helpText = (
             'Finds anatomies in a CT or MR and gives each as corresponding surface points, mask, '
-            'surface and shape scores. Needs MASSM installed: pip install massm. Not for diagnosis.'
+            'surface and shape scores. Needs MASSM installed: pip install . in its folder. Not for '
+            'diagnosis.'
         )
         parent.acknowledgementText = 'After Ukey, Kataria, Elhabian, arXiv 2403.11008.'
 

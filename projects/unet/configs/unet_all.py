@@ -27,4 +27,5 @@ param_scheduler = [
 custom_hooks = []
 val_evaluator = [dict(type='DetectionMetric'), dict(type='ShapeMetric', surfaces=True)]
 test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(save_best='s2s_mask_mm_drawn_mask'))
+# Not by distance: one organ that is not learnt yet, drawn far off, would outweigh all others.
+default_hooks = dict(checkpoint=dict(save_best='dice_drawn_mask', rule='greater'))

@@ -1,0 +1,52 @@
+"""The scripts of benchmarks/ run, on next to nothing: their numbers are of a day when they did."""
+
+import runpy
+import sys
+
+import pytest
+
+from massm.ops import extension
+from tests.conftest import ROOT, TINY_PARTICLES, TINY_SPACING
+
+FOLDER = ROOT / 'benchmarks'
+SCRIPTS = sorted(FOLDER.glob('*.py'))
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """``run(name, words)``: what a script prints."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def run(name, *words):
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, words)])
+        runpy.run_path(str(FOLDER / name), run_name='__main__')
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.stem)
+def test_each_says_how_it_is_used(script, run, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(script.name, '--help')
+    assert ended.value.code == 0 and 'Example' in capsys.readouterr().out
+
+
+def test_roi_pooling(run):
+    if not extension.is_compiled('cpu'):
+        pytest.skip('the compiled op could not be built here')
+    told = run('roi_pool3d.py', '--size', 32, '--channels', 2, '--boxes', 2, '--repeat', 1)
+    assert 'align' in told
+
+
+def test_a_training_step(run):
+    told = run('train_step.py', '--volumes', 2, '--size', 24, 24, 24, '--channels-last')
+    assert 'ours / peer' in told
+
+
+def test_inference(run, tiny_dataset):
+    config = ROOT / 'configs/massm_r18_paper.py'
+    options = [f'data_root={tiny_dataset}', f'spacing={TINY_SPACING}']
+    options.append(f'num_particles={TINY_PARTICLES}')
+    told = run('inference.py', config, 40, 40, 40, '--cfg-options', *options)
+    assert 'cold' in told and 'warm' in told
