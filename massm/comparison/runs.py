@@ -41,13 +41,19 @@ def keep_settings(out: Path, settings: dict[str, Any]) -> None:
             )
         write_text(path, json.dumps(settings, indent=1) + '\n')
         return
-    settings = json.loads(json.dumps(settings))
+    settings, earlier = _wherever(json.loads(json.dumps(settings))), _wherever(earlier)
     other = [key for key in settings if settings[key] != earlier.get(key)]
     if other:
         raise ConfigError(
             f'{out}: holds runs of another {other[0]} ({_short(earlier.get(other[0]))}, now '
             f'{_short(settings[other[0]])}); choose another --out, or remove this one'
         )
+
+
+def _wherever(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without the place of the dataset, which may have been moved: its correspondences tell it."""
+    cohort = {key: value for key, value in settings.get('cohort', {}).items() if key != 'root'}
+    return {**settings, 'cohort': cohort}
 
 
 def check_networks(jobs: Sequence[Job]) -> None:

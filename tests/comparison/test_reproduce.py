@@ -12,6 +12,7 @@ from massm.cli import run_command
 from massm.comparison.cohort import read_compared
 from massm.comparison.methods import DEFAULT, FIGURES, MEASURES, METHODS, repository
 from massm.comparison.results import mean_over_seeds, table
+from massm.comparison.runs import keep_settings
 from massm.errors import ConfigError
 
 NAMES = ['heart_ventricle_left', 'spleen']
@@ -98,6 +99,16 @@ def test_every_method_runs_through_and_every_file_parses(reproduced):
     page = (out / 'index.html').read_text()
     assert 'Figure 2' in page and page.count('data:image/png') >= 3
     assert failed['sentence'].split(':')[0] in page
+
+
+def test_a_dataset_may_be_moved_and_no_other_take_its_place(tmp_path):
+    def settings(**cohort):
+        return {'budget_minutes': 1.0, 'cohort': {'root': 'here', 'shape_model': 'a1', **cohort}}
+
+    keep_settings(tmp_path / 'out', settings())
+    keep_settings(tmp_path / 'out', settings(root='elsewhere'))
+    with pytest.raises(ConfigError, match='holds runs of another cohort'):
+        keep_settings(tmp_path / 'out', settings(shape_model='b2'))
 
 
 @pytest.mark.slow
