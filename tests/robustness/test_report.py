@@ -128,11 +128,13 @@ def test_warnings_come_first(tiny_source, model_directory, tmp_path):
     from massm.io.nifti import read_volume
 
     volume, grid = read_volume(tiny_source / 's0001/ct.nii.gz')
-    found = MASSMInferencer(model_directory, score_threshold=0.0)((volume[:20], _cut(grid, 20)))[0]
+    keen = MASSMInferencer(model_directory, score_threshold=0.0)
+    # Where a small network puts what it sees half of is nobody's promise: one of the cuts will do.
+    cuts = (keen((volume[:count], _cut(grid, count)))[0] for count in range(14, 34, 2))
+    found = next(f for f in cuts if any(s.status.value == 'truncated' for s in f.shapes))
     write_report(tmp_path / 'report.html', 'cut', found)
     text = (tmp_path / 'report.html').read_text(encoding='utf-8')
-    truncated = [s for s in found.shapes if s.status.value == 'truncated']
-    assert truncated and 'Look at these first' in text
+    assert 'Look at these first' in text
     assert text.index('Look at these first') < text.index('id="scene"') < text.index('id="shapes"')
 
 
