@@ -52,24 +52,20 @@ check() {
     echo 'compute-sanitizer: not installed, not run'
   fi
   section 'ROI pooling' python benchmarks/roi_pool3d.py --device cuda
-  local r101=configs/massm_r101_totalseg.py step
-  step="python benchmarks/train_step.py --device cuda --amp --channels-last"
-  # shellcheck disable=SC2086
-  section 'training step 128 128 128' $step --config $r101 --volumes 4 --size 128 128 128 --repeat 3
-  # shellcheck disable=SC2086
-  section 'training step 256 224 448' $step --config $r101 --volumes 4 --size 256 224 448 --recompute
-  # shellcheck disable=SC2086
-  section 'training step, mixed sizes' $step
+  local r101=configs/massm_r101_totalseg.py
+  local step=(python benchmarks/train_step.py --device cuda --amp --channels-last)
+  local large=("${step[@]}" --config "$r101" --volumes 4)
+  section 'training step 128 128 128' "${large[@]}" --size 128 128 128 --repeat 3
+  section 'training step 256 224 448' "${large[@]}" --size 256 224 448 --recompute
+  section 'training step, mixed sizes' "${step[@]}"
   section inference python benchmarks/inference.py "$CONFIG" 256 224 448 --device cuda \
     --cfg-options "data_root=$DATASET"
   # shellcheck disable=SC2046
   section 'inference, ResNet-101' python benchmarks/inference.py $r101 256 224 448 --device cuda \
     --cfg-options "data_root=$DATASET" $(dataset_options)
-  local train="python tools/train.py $CONFIG --cfg-options data_root=$DATASET train_cfg.max_epochs=3"
-  # shellcheck disable=SC2086
-  section training $train --work-dir "$WORK/run"
-  # shellcheck disable=SC2086
-  section 'training, bfloat16' $train --work-dir "$WORK/amp" --amp --channels-last
+  local train=(python tools/train.py "$CONFIG" --cfg-options "data_root=$DATASET" train_cfg.max_epochs=3)
+  section training "${train[@]}" --work-dir "$WORK/run"
+  section 'training, bfloat16' "${train[@]}" --work-dir "$WORK/amp" --amp --channels-last
   printf '\n%d of the sections failed\n' "$FAILED"
 }
 

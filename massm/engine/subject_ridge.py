@@ -5,6 +5,7 @@ hat matrix of a subject's rows, ``(1 - H)^-1`` times what the whole regression l
 what the regression without them would (Allen 1974, for a block in place of a row).
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,12 +48,13 @@ class SubjectRows:
     def stacked(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """``[n, M, F]`` and ``[n, M]``, both zero where a row does not count, ``[n, M]``, where it
         does, and the indices of every subject's rows, ``[S, r]`` of those that have as many."""
-        subjects = torch.tensor(self._subjects, device=self._goals[0].device)
-        rows: dict[int, list[Tensor]] = {}
-        for subject in sorted(set(self._subjects)):
-            own = (subjects == subject).nonzero().flatten()
-            rows.setdefault(len(own), []).append(own)
-        alike = [torch.stack(some) for some in rows.values()]
+        rows: dict[int, list[int]] = defaultdict(list)
+        for row, subject in enumerate(self._subjects):
+            rows[subject].append(row)
+        by_count: dict[int, list[list[int]]] = defaultdict(list)
+        for own in rows.values():
+            by_count[len(own)].append(own)
+        alike = [torch.tensor(some, device=self._goals[0].device) for some in by_count.values()]
         return torch.cat(self._seen), torch.cat(self._goals), torch.cat(self._shown), alike
 
 
@@ -74,7 +76,8 @@ def fit_ridge(rows: SubjectRows, strengths: Sequence[float]) -> SubjectRidge:
     process calls this with as many particles."""
     seen, goals, shown, own = rows.stacked()
     particles, inside = seen.shape[1:]
-    count, subjects = shown.sum(0).float(), _number(own, goals.device)
+    count = shown.sum(0).float()
+    subjects = torch.tensor(float(sum(map(len, own))), device=goals.device)
     all_reduce(count)
     all_reduce(subjects)
     if not count.any():
@@ -96,10 +99,6 @@ def fit_ridge(rows: SubjectRows, strengths: Sequence[float]) -> SubjectRidge:
     spread = (squares / count).sqrt().clamp(min=LEAST_SPREAD)
     spread[count == 0] = torch.inf
     return SubjectRidge(weight, goals - residual, spread)
-
-
-def _number(own: Sequence[Tensor], device: torch.device) -> Tensor:
-    return torch.tensor(float(sum(map(len, own))), device=device)
 
 
 @dataclass(frozen=True)

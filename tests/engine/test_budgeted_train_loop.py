@@ -35,8 +35,9 @@ class Loader:
 class Runner:
     """Each step, hook before training and validation takes its seconds."""
 
-    def __init__(self, step=2.0, before=0.0, validation=0.0):
+    def __init__(self, step=2.0, before=0.0, validation=0.0, aside=0.0):
         self.now, self.step, self.before, self.events = 0.0, step, before, []
+        self.aside = aside
         self.visualizer, self.model = type('V', (), {})(), self
         self.logger = type('L', (), {'warning': lambda _, text: self.events.append(text)})()
         self.kept = {}
@@ -60,6 +61,8 @@ class Runner:
         self.events.append(name)
         if name == 'before_train':
             self.now += self.before
+            if self.aside:
+                set_aside(self, self.aside)
 
     def train(self):
         pass
@@ -99,12 +102,10 @@ def test_what_hooks_do_after_the_last_step_is_in_the_budget(make):
     class Late(Runner):
         def call_hook(self, name, **_):
             super().call_hook(name)
-            if name == 'before_train':
-                set_aside(self, 6.0)
             if name == 'after_train_epoch' and len(self.batches) == 7:
                 self.now += 6.0
 
-    runner = Late(step=2.0)
+    runner = Late(step=2.0, aside=6.0)
     loop = make(runner, max_epochs=2, budget_s=20.0, val_begin=9)
     loop.run()
     assert len(runner.batches) == 7 and loop.spent_s == 20.0
@@ -125,13 +126,7 @@ def test_a_preparation_that_takes_it_all_is_told(make):
 
 
 def test_what_is_kept_for_after_the_last_step_may_leave_time_for_none_and_is_told(make):
-    class Late(Runner):
-        def call_hook(self, name, **_):
-            super().call_hook(name)
-            if name == 'before_train':
-                set_aside(self, 14.0)
-
-    runner = Late(before=8.0)
+    runner = Runner(before=8.0, aside=14.0)
     make(runner, max_epochs=2, budget_s=20.0).run()
     assert not runner.batches
     told = '8 s were spent of 20 before a step, and 14 s are kept for after the last; give a larger'

@@ -30,15 +30,7 @@ def test_an_optimiser_goes_on_alike_in_another_layout():
     gradients = [torch.randn(6, 4, 3, 3, 3) for _ in range(2)]
 
     def step(layer, optimizer, gradient):
-        layer.weight.grad = (
-            gradient.clone()
-            .to(layer.weight)
-            .contiguous(
-                memory_format=torch.channels_last_3d
-                if layer.weight.is_contiguous(memory_format=torch.channels_last_3d)
-                else torch.contiguous_format
-            )
-        )
+        layer.weight.grad = torch.empty_like(layer.weight).copy_(gradient)
         optimizer.step()
 
     before, after = (torch.optim.AdamW(layer.parameters(), fused=True) for layer in layers)
