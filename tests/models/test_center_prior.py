@@ -103,6 +103,22 @@ def test_groups_that_no_subject_links_do_not_place_each_other():
     assert (found(head(centers), bumps(apart, 14.0)) - apart).norm(dim=-1).max() < 1
 
 
+@pytest.mark.parametrize('others', [0, 3])
+@pytest.mark.parametrize('width', [3.0, 6.0])
+def test_broad_maps_keep_their_peaks(others, width):
+    """An anatomy that is alone, and four of which no map is sure: no expectation to fall back on."""
+    count = 1 + others
+    made = SoftCenterHead(count, 8, 2)
+    made.spacing.fill_(SPACING)
+    made.read_centers(cohort()[:, :count] + 200)
+    axes = torch.meshgrid(*[torch.arange(60.0) for _ in range(3)], indexing='ij')
+    peaks = torch.tensor([[80.0, 60, 40]]) + torch.tensor(PLACES[:count]).float() / SPACING
+    away = 2 * torch.stack(axes, -1) - peaks[:, None, None, None]
+    where = -0.5 * away.square().sum(-1)[None] / (2 * width) ** 2
+    boxes, _ = made.decode(SoftMaps(where, where * 0, where * 0), torch.tensor([[120, 120, 120]]))
+    assert (boxes[0, :, :3] - peaks).norm(dim=-1).max() < 3
+
+
 def test_sparse_subjects_make_nothing_sure():
     """One with a single centre says nothing of where it lies to others."""
     full, sparse = cohort(30), cohort(30)

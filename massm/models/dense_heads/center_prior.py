@@ -183,6 +183,13 @@ def weighed(found: Candidates, mean: Tensor, covariance: Tensor) -> tuple[Tensor
     return points / total.unsqueeze(2), none / total
 
 
+def tells_a_place(found: Candidates, covariance: Tensor) -> Tensor:
+    """``[B, K]``: whether Gaussians of ``covariance`` ``[B, K, 3, 3]`` (mm²) are narrower than the
+    volume; an anatomy that is alone, or beside silent ones, has one that is not."""
+    volume = (found.high - found.low).square().div(12).log().sum(1, keepdim=True)
+    return torch.logdet(covariance) < volume
+
+
 def _tilted(found: Candidates, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and covariance of the maps weighed with a Gaussian."""
     points, none = weighed(found, mean, covariance)

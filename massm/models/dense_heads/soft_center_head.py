@@ -15,7 +15,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from massm.io.templates import ShapeTemplate
-from massm.models.dense_heads.center_prior import Candidates, CenterPrior, weighed
+from massm.models.dense_heads.center_prior import Candidates, CenterPrior, tells_a_place, weighed
 from massm.models.dense_heads.heatmap import (
     flat_index,
     gather_own,
@@ -159,7 +159,7 @@ class SoftCenterHead(BaseModule):
 
     def _agreed_center(self, where: Tensor, presence: Tensor, image_sizes: Tensor) -> Tensor:
         """``[B, K, 3]`` voxels: the soft centre around the cell that is likely under the map and
-        under the prior, or where the other anatomies expect it, if no cell is."""
+        under the prior; if none is and the other anatomies say where in the volume it lies, there."""
         count = min(self.candidates, where[0, 0].numel())
         probability, index = where.flatten(2).softmax(2).topk(count, 2)
         cells = _cells(index, where)
@@ -173,7 +173,7 @@ class SoftCenterHead(BaseModule):
         points, none = weighed(found, mean, covariance)
         best = points.argmax(2)
         chosen = cells.gather(2, best[..., None, None].expand(-1, -1, 1, 3)).squeeze(2)
-        seen = none < points.sum(2)
+        seen = (none < points.sum(2)) | ~tells_a_place(found, covariance)
         center = self._soft_center(where, chosen)
         return torch.where(seen.unsqueeze(-1), center, (mean / self.spacing).to(center))
 
