@@ -15,12 +15,7 @@ model = dict(
     data_preprocessor=dict(windows=windows),
     backbone=dict(in_channels=3),
 )
-max_epochs = 100
-train_cfg = dict(max_epochs=max_epochs)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=60),
-    dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True),
-]
+train_cfg = dict(max_epochs=100)
 # The cohort it was made for has no validation split: keep the last checkpoint.
 val_cfg = None
 val_dataloader = None

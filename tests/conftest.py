@@ -126,7 +126,6 @@ def fitted(tiny_config, shared):
         **{
             'train_cfg.max_epochs': FITTED_EPOCHS,
             'train_cfg.val_interval': 100,
-            'param_scheduler.1.T_max': FITTED_EPOCHS,
             'default_hooks.checkpoint.save_best': None,
             'default_hooks.checkpoint.interval': FITTED_EPOCHS,
             'model.backbone.base_channels': 16,

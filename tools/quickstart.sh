@@ -17,7 +17,7 @@ while [ $# -gt 0 ]; do
     --subjects) SUBJECTS=${2:-} OF_TRAINING=$1 ;;
     --spacing) SPACING=${2:-} OF_TRAINING=$1 ;;
     --particles) PARTICLES=${2:-} OF_TRAINING=$1 ;;
-    --epochs) OPTIONS+=("train_cfg.max_epochs=${2:-}" "param_scheduler.1.T_max=${2:-}"); OF_TRAINING=$1 ;;
+    --epochs) OPTIONS+=("train_cfg.max_epochs=${2:-}"); OF_TRAINING=$1 ;;
     --work-dir) case ${2:-} in /*) WORK=$2 ;; *) WORK=$CALLED_FROM/${2:-} ;; esac ;;
     *) fail "unknown option $1; see the head of tools/quickstart.sh" ;;
   esac

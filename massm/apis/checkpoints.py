@@ -14,18 +14,31 @@ from massm.structures.modality import DEFAULT_MODALITY
 
 
 def find_checkpoint(work_dir: Path) -> Path:
-    """The best checkpoint of a work dir, else its last.
+    """The best checkpoint of a work dir's last training, else its last.
+
+    A best one that an earlier training left there is of other weights: one counts that the last
+    checkpoint names, or that was written after it.
 
     Raises:
         CheckpointError: there is none.
     """
     best = sorted(work_dir.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
-    if best:
-        return best[-1]
     last = latest_checkpoint(work_dir)
-    if last is not None and last.is_file():
-        return last
-    raise CheckpointError(f'{work_dir}: no checkpoint; train first, or name one')
+    if last is None or not last.is_file():
+        if best:
+            return best[-1]
+        raise CheckpointError(f'{work_dir}: no checkpoint; train first, or name one')
+    if best and best[-1].stat().st_mtime >= last.stat().st_mtime:
+        return best[-1]
+    named = _best_of(last) if best else None
+    return next((path for path in best if path.name == named), last)
+
+
+def _best_of(last: Path) -> str | None:
+    """The name of the best checkpoint of the training that wrote ``last``."""
+    hub = load_checkpoint(str(last)).get('message_hub') or {}
+    told = (hub.get('runtime_info') or {}).get('best_ckpt')
+    return told and Path(told).name
 
 
 def latest_checkpoint(work_dir: Path) -> Path | None:

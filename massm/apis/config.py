@@ -32,6 +32,11 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         config = Config.fromfile(str(path))
     except (SyntaxError, OSError, KeyError, TypeError, NameError, AttributeError) as error:
         raise ConfigError(f'{path}: cannot be read ({type(error).__name__}: {error})') from error
+    except ImportError as error:
+        raise ConfigError(
+            f'{path}: custom_imports cannot be imported ({error.__cause__ or error}); run the '
+            'command in the folder that they are found from, that of projects/'
+        ) from error
     if options:
         written = getattr(options, 'text', {})
         options = ConfigOptions(_hooks_by_index(config, options))

@@ -26,6 +26,11 @@ READ_HERE = (
     'modality',
     'custom_imports',
     'model_wrapper_cfg',
+    # mmengine reads these in the config itself.
+    'activation_checkpointing',
+    'compile',
+    'find_unused_parameters',
+    'sync_bn',
 )
 # What another name must share with a known one to be a slip of the pen, and not a new setting.
 ALIKE = 0.88

@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 
 from massm.apis.checkpoints import check_fits, check_shared, check_weights, latest_checkpoint
 from massm.cohort.correspondences import check_built
-from massm.datasets.check import check_subjects
+from massm.datasets.check import check_selection, check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
 from massm.engine.hooks import (
@@ -66,10 +66,18 @@ def train(
     if not config.resume:
         runner.register_hook(FineTuningHook())
     loops = [runner.train_loop, runner.val_loop]
+    if runner.val_loop is not None:
+        check_selection(runner.val_loop.dataloader.dataset, _selected_by(config))
     check_subjects(loop.dataloader.dataset for loop in loops if loop is not None)
     unwrapped(runner.model).optimise(channels_last, compiled)
     runner.train()
     return runner
+
+
+def _selected_by(config: Config) -> list[str]:
+    """The measures by which the best checkpoint is chosen."""
+    chosen = config.default_hooks.get('checkpoint', {}).get('save_best') or []
+    return [chosen] if isinstance(chosen, str) else list(chosen)
 
 
 def _check_amp(amp: bool) -> None:

@@ -1,6 +1,6 @@
 """One look at every subject before the first step, so that none can stop a training that runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nibabel
@@ -12,12 +12,15 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size
 from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.transforms.load import particles_in_volume
 from massm.datasets.transforms.random_flip import RandomFlip
-from massm.errors import DatasetError, ImageError, MassmError
+from massm.errors import ConfigError, DatasetError, ImageError, MassmError
 from massm.io.nifti import map_volume, read_mask
 from massm.io.particles import read_particles
 from massm.structures import Grid
 
 SHOWN = 20
+# Names of measures that need a mask, and of all that need a shape.
+OF_MASKS = ('s2s_mask', 'hd95', 'dice')
+OF_SHAPES = (*OF_MASKS, 'local_', 'world_', 's2s_', 'normal_', 'tangential_')
 
 
 def check_subjects(datasets: Iterable[BaseDataset]) -> None:
@@ -55,6 +58,32 @@ def check_mirroring(dataset: ShapeDataset) -> None:
     for step in dataset.pipeline.transforms:
         if isinstance(step, RandomFlip):
             step.check(dataset.metainfo['anatomies'], dataset.mirror_places)
+
+
+def check_selection(dataset: BaseDataset, measures: Sequence[str]) -> None:
+    """Refuses to choose checkpoints by what no validation subject can be measured by.
+
+    Args:
+        dataset: of validation.
+        measures: that :class:`ShapeMetric` may give; others are not looked at.
+
+    Raises:
+        ConfigError: no subject has a shape of the anatomies, or for a measure of surfaces and masks
+            no mask of a shape.
+    """
+    if not isinstance(dataset, ShapeDataset):
+        return
+    records = [dataset.get_data_info(n) for n in range(len(dataset))]
+    shapes = [pair for r in records for pair in zip(r['local'], r['mask'], strict=True) if pair[0]]
+    for measure in measures:
+        of_masks = measure.startswith(OF_MASKS)
+        if any(mask or not of_masks for _, mask in shapes) or not measure.startswith(OF_SHAPES):
+            continue
+        lacks = 'has a mask of a shape' if of_masks else 'has a shape'
+        raise ConfigError(
+            f'default_hooks.checkpoint.save_best={measure}: no validation subject {lacks} to '
+            'measure it by; choose another measure, or None to keep the last checkpoint'
+        )
 
 
 def _problems(records: list[dict]) -> list[str | None]:

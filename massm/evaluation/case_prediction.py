@@ -12,13 +12,13 @@ from massm.structures.shape_sample import ShapeSample
 
 @dataclass(frozen=True, eq=False)
 class CasePrediction:
-    """One subject: particles ``[K, M, 3]`` (patient mm and world mm; ``None`` where the network
-    gives none), scores ``[K]`` and the threshold they must reach, the image and its modality, the
-    reference masks and surfaces."""
+    """One subject: particles ``[K, M, 3]`` (patient mm and world mm) and scores ``[K]``, each
+    ``None`` where the network gives none, the threshold that scores must reach, the image and its
+    modality, the reference masks and surfaces."""
 
     id: str
     anatomies: list[str]
-    scores: np.ndarray
+    scores: np.ndarray | None
     local_mm: np.ndarray | None
     world_mm: np.ndarray | None
     image: Path
@@ -38,7 +38,7 @@ def case_prediction(sample: ShapeSample) -> CasePrediction:
     return CasePrediction(
         sample.id,
         sample.anatomies,
-        sample.scores.cpu().numpy(),
+        sample.scores.cpu().numpy() if 'scores' in sample else None,
         None if local is None else grid.to_patient(local),
         world,
         sample.image,

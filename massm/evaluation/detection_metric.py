@@ -44,7 +44,10 @@ class DetectionMetric(BaseMetric):
 
 def detection_rows(sample: dict, threshold: float) -> list[Row]:
     """Rows of one sample with keys ``found``, ``missed``, ``false``, ``center_error_mm``,
-    ``box_iou``; a key is left out where it says nothing."""
+    ``box_iou``; a key is left out where it says nothing, and all rows are of a network that
+    predicts no boxes or no scores."""
+    if 'pred_boxes' not in sample or 'scores' not in sample:
+        return []
     predicted, true = Boxes3D(sample['pred_boxes'].cpu()), Boxes3D(sample['boxes'].cpu())
     overlap = predicted.iou(true)
     offset = (predicted.center - true.center).abs()

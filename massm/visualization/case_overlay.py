@@ -19,7 +19,7 @@ AXES = {'sagittal': 0, 'coronal': 1, 'axial': 2}
 
 
 def draw_case(case: CasePrediction, path: Path) -> None:
-    """Three orthogonal slices through the middle of each detected anatomy.
+    """Three orthogonal slices through the middle of each anatomy that was found.
 
     Lines are the reference mask's outline, dots the predicted particles within half a slice. One
     row per anatomy; the picture is shown as the patient stands (superior up, anterior up). Nothing
@@ -29,7 +29,7 @@ def draw_case(case: CasePrediction, path: Path) -> None:
         return
     volume, grid = read_volume(case.image)
     grey = MODALITIES[case.modality].shown
-    shown = [k for k, score in enumerate(case.scores) if score >= case.threshold]
+    shown = _found(case)
     if not shown:
         return
     figure = Figure(figsize=(9, 2.8 * len(shown)), layout='constrained')
@@ -39,8 +39,7 @@ def draw_case(case: CasePrediction, path: Path) -> None:
         for column, (name, axis) in enumerate(AXES.items()):
             axes = figure.add_subplot(len(shown), 3, 3 * row + column + 1)
             _slice(axes, volume, mask, particles, axis, grey)
-            label = case.anatomies[k].replace('_', ' ')
-            axes.set_title(f'{label} ({case.scores[k]:.2f})' if column == 0 else name, fontsize=9)
+            axes.set_title(_label(case, k) if column == 0 else name, fontsize=9)
     figure.legend(
         handles=[
             Line2D([], [], color='tab:cyan', label='reference mask'),
@@ -53,6 +52,18 @@ def draw_case(case: CasePrediction, path: Path) -> None:
     figure.suptitle(f'{case.id}', x=0.02, ha='left')
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=90)
+
+
+def _found(case: CasePrediction) -> list[int]:
+    """What reaches the threshold; all anatomies of a network that gives no scores."""
+    if case.scores is None:
+        return list(range(len(case.anatomies)))
+    return [k for k, score in enumerate(case.scores) if score >= case.threshold]
+
+
+def _label(case: CasePrediction, k: int) -> str:
+    name = case.anatomies[k].replace('_', ' ')
+    return name if case.scores is None else f'{name} ({case.scores[k]:.2f})'
 
 
 def _slice(

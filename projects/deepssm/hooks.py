@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.unaugmented import unaugmented
 from massm.engine.distributed import unwrapped
+from massm.engine.epochs import warn_if_never
 from massm.errors import ConfigError
 from massm.registry import HOOKS
 from massm.structures.shape_sample import ShapeSample
@@ -63,8 +64,8 @@ class DeepSSMStageHook(Hook):
     def __init__(self, begins: Sequence[int]) -> None:
         self.begins = tuple(begins)
 
-    def before_train_epoch(self, runner: Runner) -> None:
-        """See the class.
+    def before_train(self, runner: Runner) -> None:
+        """Holds the stages against the decoder's and against the training's length.
 
         Raises:
             ConfigError: the decoder has another number of stages.
@@ -75,4 +76,10 @@ class DeepSSMStageHook(Hook):
                 f'DeepSSMStageHook: begins must give an epoch for each of {model.stages}, from 0; '
                 f'got {self.begins}'
             )
+        for stage, begin in zip(model.stages, self.begins, strict=True):
+            warn_if_never(runner, f'the stage {stage}', begin)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """See the class."""
+        model: DeepSSM = unwrapped(runner.model)
         model.stage = model.stages[sum(begin <= runner.epoch for begin in self.begins) - 1]

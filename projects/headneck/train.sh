@@ -27,7 +27,7 @@ done
 SOURCE=$WORK/source DATA=$WORK/dataset CONFIG=configs/massm_fit_headneck.py
 ANATOMIES="brainstem parotid_gland_left parotid_gland_right larynx mandible"
 CITED="planning CTs of OpenKBP (Babier et al., Medical Physics 48, 2021; github.com/ababier/open-kbp, MIT), \
-patients with cancer of the head and neck, voxels of 3.9 to 4.8 x 3.9 to 4.8 x 2.5 to 3 mm, organs as clinics \
+patients with cancer of the head and neck, voxels of 2.7 to 5.1 x 2.7 to 5.1 x 1.5 to 3.3 mm (median 3.9 x 3.9 x 2.5), organs as clinics \
 contoured them; those kept for validation also chose checkpoint, threshold and calibration"
 LIMITS="organs of which the scan shows less than half are misplaced; brainstems and larynges are contoured \
 differently from clinic to clinic; diagnostic scans, children and healthy people were never seen."

@@ -1,6 +1,7 @@
 """Generated patients on disk: a dataset like any other."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -69,6 +70,23 @@ def test_particles_lie_on_the_surface_and_the_surface_on_the_mask(augmented):
             assert np.allclose(local @ motion[:3, :3].T + motion[:3, 3], world, atol=1e-3)
             measured += 1
     assert measured >= 3
+
+
+def test_an_imported_shape_without_a_mask_is_generated_without_one(tiny_dataset, tmp_path):
+    root, out = tmp_path / 'dataset', tmp_path / 'augmented'
+    shutil.copytree(tiny_dataset, root)
+    content = json.loads((root / 'dataset.json').read_text())
+    for row in content['data_list']:
+        row['anatomies']['spleen'].pop('mask', None)
+    (root / 'dataset.json').write_text(json.dumps(content))
+    words = [str(root), '--out', str(out), '--count', '3', '--anatomies', 'spleen']
+    assert run_command('augment', words) == 0
+    new = [s for s in load_manifest(out).subjects if s.is_generated]
+    entries = [s.anatomies['spleen'] for s in new]
+    assert any(entry.has_particles for entry in entries)
+    assert all(entry.mask is None for entry in entries)
+    dataset = ShapeDataset(str(out), 'train', ['spleen'], TINY_PARTICLES, TINY_SPACING, pipeline=[])
+    assert all(problem(dataset.get_data_info(n)) is None for n in range(len(dataset)))
 
 
 def test_new_shapes_are_new_and_a_seed_gives_them_again(augmented, tiny_dataset, tmp_path):

@@ -1,6 +1,7 @@
 """Which checkpoints are taken and which refused, of files that are made up."""
 
 import copy
+import os
 
 import pytest
 import torch
@@ -8,7 +9,12 @@ from mmengine.config import Config
 from torch import nn
 
 from massm.apis import train as train_module
-from massm.apis.checkpoints import check_settings, check_shared, check_weights
+from massm.apis.checkpoints import (
+    check_settings,
+    check_shared,
+    check_weights,
+    find_checkpoint,
+)
 from massm.engine.hooks import ModelSettingsHook
 from massm.errors import CheckpointError, ConfigError
 
@@ -94,6 +100,27 @@ def test_resuming_goes_on_from_the_work_dir_and_else_begins(
     assert config.resume == written and config.load_from == (own if written else load_from)
     begins = [('check_shared', load_from)] if load_from else []
     assert checked == ([('check_fits', own)] if written else begins)
+
+
+def test_the_best_checkpoint_is_that_of_the_last_training(tmp_path):
+    """And not what an earlier one left in the same work dir."""
+
+    def write(name, when, best=None):
+        info = {'best_ckpt': f'/elsewhere/{best}'} if best else {}
+        torch.save({'message_hub': {'runtime_info': info}}, tmp_path / name)
+        os.utime(tmp_path / name, (when, when))
+
+    with pytest.raises(CheckpointError, match='no checkpoint; train first'):
+        find_checkpoint(tmp_path)
+    write('best_epoch_7.pth', 1000)
+    assert find_checkpoint(tmp_path).name == 'best_epoch_7.pth'
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+    write('epoch_2.pth', 2000)
+    assert find_checkpoint(tmp_path).name == 'epoch_2.pth', 'the best one is of another training'
+    write('epoch_2.pth', 2000, best='best_epoch_7.pth')
+    assert find_checkpoint(tmp_path).name == 'best_epoch_7.pth'
+    write('best_epoch_2.pth', 3000)
+    assert find_checkpoint(tmp_path).name == 'best_epoch_2.pth', 'written by its validation'
 
 
 def test_autocast_without_a_gpu_is_one_sentence(monkeypatch):

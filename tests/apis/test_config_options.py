@@ -40,7 +40,7 @@ def load(*words):
         ('data_rot=/x', 'did you mean data_root?'),
         ('num_particle=64', 'did you mean num_particles?'),
         ('train_cfg.max_epoch=3', 'did you mean train_cfg.max_epochs?'),
-        ('param_scheduler.99.T_max=3', 'does not fit'),
+        ('param_scheduler.99.eta_min=3', 'does not fit'),
         ('anatomies=../../evil', 'cannot be the name of a file'),
         ('anatomies=spleen,spleen', 'distinct'),
     ],
@@ -60,6 +60,20 @@ def test_values_become_what_the_setting_is():
     assert config.train_cfg.max_epochs == 3 and config.spacing == 5
     assert config.randomness.seed == 3 and config.load_from is None
     assert load('custom_hooks.CVAEPretrainHook.steps=7').model.spacing
+
+
+@pytest.mark.parametrize('word', ['sync_bn=torch', 'find_unused_parameters=True'])
+def test_what_mmengine_reads_in_the_config_itself_is_no_slip(word):
+    assert load(word)[word.partition('=')[0]]
+
+
+def test_imports_that_fail_are_one_sentence(tmp_path):
+    path = tmp_path / 'config.py'
+    text = "custom_imports = dict(imports=['not_there.at_all'], allow_failed_imports=False)"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r'custom_imports cannot .*not_there') as error:
+        load_config(path)
+    assert '\n' not in str(error.value)
 
 
 def test_it_is_exit_code_1_and_one_line(capsys):

@@ -50,7 +50,6 @@ def config(tiny_dataset):
             'test_dataloader.num_workers': 0,
             'train_cfg.max_epochs': 2,
             'train_cfg.val_interval': 2,
-            'param_scheduler.1.T_max': 2,
             'log_level': 'WARNING',
         },
     )
@@ -78,6 +77,12 @@ def test_one_command_trains_detector_and_fit_and_tests_them(config, work):
         0 <= result.metrics['mean']['within_1_std'] <= result.metrics['mean']['within_2_std'] <= 1
     )
     assert 0 <= result.metrics['mean']['dice_drawn_mask'] <= 1
+
+
+def test_the_learning_rate_falls_to_its_end_in_as_many_epochs_as_there_are(config, work):
+    """One setting, ``train_cfg.max_epochs``, decides both."""
+    schedules = torch.load(work / 'epoch_2.pth', weights_only=False)['param_schedulers']
+    assert schedules[-1]['T_max'] == config.train_cfg.max_epochs == 2
 
 
 def trained_model(config, work):

@@ -35,7 +35,6 @@ def test_resuming_equals_never_having_stopped_bit_for_bit(tiny_config, tmp_path)
         'train_cfg.val_interval': 10,
         'default_hooks.checkpoint.save_best': None,
         'default_hooks.checkpoint.max_keep_ckpts': -1,
-        'param_scheduler.1.T_max': 4,
         'train_cfg.max_epochs': 4,
     }
     train(tiny_config(**options), str(tmp_path / 'straight'))

@@ -66,6 +66,20 @@ def test_what_mirroring_lacks_is_told_before_the_first_step(tiny_config, tmp_pat
         check.check_subjects([dataset])
 
 
+def test_checkpoints_are_chosen_by_what_can_be_measured(tiny_config):
+    dataset = DATASETS.build(tiny_config().train_dataloader.dataset)
+    check.check_selection(dataset, ['local_rmse_mm', 's2s_mask_mm', 'center_error_mm'])
+    for record in dataset.data_list:
+        record['mask'] = [None] * len(record['mask'])
+    check.check_selection(dataset, ['local_rmse_mm', 's2s_world_mm', 'center_error_mm'])
+    with pytest.raises(ConfigError, match='save_best=dice: no validation subject has a mask of a'):
+        check.check_selection(dataset, ['dice'])
+    for record in dataset.data_list:
+        record['local'] = [None] * len(record['local'])
+    with pytest.raises(ConfigError, match='no validation subject has a shape to measure it by'):
+        check.check_selection(dataset, ['local_rmse_mm'])
+
+
 def test_processes_share_the_subjects_and_find_the_same(monkeypatch):
     monkeypatch.setattr(check, 'problem', lambda record: record['id'] if record['id'] % 3 else None)
     records = [{'id': n} for n in range(7)]

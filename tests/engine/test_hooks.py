@@ -1,3 +1,4 @@
+import logging
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +18,10 @@ from massm.datasets.transforms import (
     RandomIntensity,
     RandomRemoval,
 )
+from massm.engine.budgeted_train_loop import SET_ASIDE
 from massm.engine.hooks import ScoreThresholdHook, filter_fit_hook, score_threshold_hook
 from massm.engine.hooks.filter_fit_hook import for_filters
-from massm.engine.hooks.loss_weight_ramp_hook import ramped_weight
+from massm.engine.hooks.loss_weight_ramp_hook import LossWeightRampHook, ramped_weight
 from massm.engine.hooks.teacher_forcing_hook import forcing_probability
 from massm.errors import ConfigError
 from massm.models.massm import LOSSES, MASSM
@@ -59,6 +61,15 @@ def test_the_papers_optimiser_stands_in_the_config():
     assert (step.type, step.step_size, step.gamma) == ('StepLR', 20, 0.9)
 
 
+def test_phases_that_a_shortened_training_never_reaches_are_told(caplog):
+    runner = SimpleNamespace(max_epochs=10, logger=logging.getLogger())
+    runner.model = SimpleNamespace(loss_weights={'L_h': 1.0, 'L_l': 0.0})
+    ramps = {'L_h': [{'begin': 9, 'value': 40.0}], 'L_l': [{'begin': 20, 'value': 2.0}]}
+    LossWeightRampHook(ramps).before_train(runner)
+    assert len(caplog.messages) == 1
+    assert 'L_l begins after 20 epochs and the training ends after 10' in caplog.text
+
+
 def test_filters_are_fitted_to_samples_that_keep_their_anatomies_and_are_cut_last():
     steps = [RandomRemoval(), RandomFieldOfView(), RandomIntensity(), PackShapeInputs()]
     flip = RandomFlip(midline=['sacrum'])
@@ -74,10 +85,12 @@ def test_filters_are_fitted_to_samples_that_keep_their_anatomies_and_are_cut_las
     assert len(dataset.pipeline.transforms) == 4
 
 
+@pytest.mark.parametrize('fitted', [False, True])
 @pytest.mark.parametrize('resumed', [False, True])
-def test_rounds_that_read_regions_are_fitted_after_the_last_epoch(monkeypatch, resumed):
-    """Those before them before training; where it was resumed, with the last."""
-    calls = []
+def test_rounds_that_read_regions_are_fitted_after_the_last_epoch(monkeypatch, fitted, resumed):
+    """Those before them before training, whatever weights it begins from; where it was resumed,
+    with the last, for which as much time is kept."""
+    calls, again = [], fitted and resumed
 
     class Fit:
         def __init__(self, head, *_):
@@ -95,23 +108,26 @@ def test_rounds_that_read_regions_are_fitted_after_the_last_epoch(monkeypatch, r
     stages = [stage, {**stage, 'reads_region': True}]
     region = {'cells': 4, 'margin': 4.0, 'channels': (8,)}
     head = ShapeFitHead(1, 8, 1, 4.0, stages, region=region)
-    head.filters[0].weight.fill_(float(resumed))
-    kept, lines = {}, []
+    head.filters[0].weight.fill_(float(fitted))
+    kept, lines = {filter_fit_hook.FIRST_ROUNDS_S: 10.0} if again else {}, []
     runner = SimpleNamespace(
         model=SimpleNamespace(local_head=head, anatomies=['sacrum']),
         train_dataloader=SimpleNamespace(dataset=None, num_workers=0),
-        message_hub=SimpleNamespace(update_info=kept.__setitem__),
+        message_hub=SimpleNamespace(update_info=kept.__setitem__, get_info=kept.get),
         logger=SimpleNamespace(info=lines.append),
         hooks=[],
+        epoch=int(resumed),
         max_epochs=3,
     )
     hook = filter_fit_hook.FilterFitHook()
     hook.before_train(runner)
     for runner.epoch in range(3):
         hook.after_train_epoch(runner)
-    assert calls == ([(0, 4)] if resumed else [(0, 2), (2, 4)])
-    assert bool(kept) != resumed and len(lines) == len(calls)
-    assert lines[-1].endswith('1 to 4' if resumed else '3 to 4')
+    assert calls == ([(0, 4)] if again else [(0, 2), (2, 4)])
+    first = kept[filter_fit_hook.FIRST_ROUNDS_S]
+    assert kept[SET_ASIDE] == pytest.approx(3 * first if again else 2 * first)
+    assert len(lines) == len(calls)
+    assert lines[-1].endswith('1 to 4' if again else '3 to 4')
 
 
 def test_training_that_may_end_before_the_last_filters_is_refused():

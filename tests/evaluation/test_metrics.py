@@ -59,6 +59,13 @@ def test_found_missed_false_and_what_is_not_counted():
     assert detection_rows(detected([0.9, 0, 0, 0], shift=5), 0.3)[0]['missed'] == 1
 
 
+@pytest.mark.parametrize('lacking', ['scores', 'pred_boxes'])
+def test_what_is_not_predicted_is_not_measured(lacking):
+    sample = detected([0.9] * 4)
+    del sample[lacking]
+    assert detection_rows(sample, 0.3) == []
+
+
 def test_summaries_sum_counts_and_average_the_rest():
     rows = [
         {'id': '1', 'anatomy': 'a', 'found': 1, 'dice': 0.5},

@@ -106,7 +106,7 @@ def test_groups_that_no_subject_links_do_not_place_each_other():
 @pytest.mark.parametrize('others', [0, 3])
 @pytest.mark.parametrize('width', [3.0, 6.0])
 def test_broad_maps_keep_their_peaks(others, width):
-    """An anatomy that is alone, and four of which no map is sure: no expectation to fall back on."""
+    """One that is alone, and four of which no map is sure: there is no place to fall back on."""
     count = 1 + others
     made = SoftCenterHead(count, 8, 2)
     made.spacing.fill_(SPACING)

@@ -1,6 +1,7 @@
 """DeepSSM's parts by laws, and the whole model on the tiny cohort."""
 
 import copy
+import logging
 
 import numpy as np
 import pytest
@@ -231,4 +232,14 @@ def test_settings_that_do_not_go_together_are_one_sentence(build):
         MODELS.build(config.model)
     _, model, dataset = build('deepssm_w')
     with pytest.raises(ConfigError, match='begins must give an epoch for each'):
-        DeepSSMStageHook([0, 1, 2]).before_train_epoch(Runner(model, dataset))
+        DeepSSMStageHook([0, 1, 2]).before_train(Runner(model, dataset))
+
+
+def test_a_stage_that_never_comes_is_told(build, caplog):
+    _, model, dataset = build('deepssm_w')
+    runner = Runner(model, dataset)
+    runner.max_epochs, runner.logger = 3, logging.getLogger()
+    DeepSSMStageHook([0, 2]).before_train(runner)
+    assert not caplog.messages
+    DeepSSMStageHook([0, 3]).before_train(runner)
+    assert 'begins after 3 epochs and the training ends after 3: it never comes' in caplog.text

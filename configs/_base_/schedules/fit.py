@@ -1,7 +1,6 @@
 # Filters of the first rounds are fitted before training; detector and regions learn together, since
 # the fit's starts are drawn around the truth; then filters that read the regions are fitted.
-max_epochs = 28
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=7)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=28, val_interval=7)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -11,7 +10,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=60),
-    dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True),
 ]
 custom_hooks = [
     dict(type='CenterPriorHook'),

@@ -1,14 +1,13 @@
 # For tens of subjects on a CPU: the paper's three phases in a fraction of the epochs, with a
 # warmed-up cosine learning rate instead of the slow decay.
 _base_ = './paper_300e.py'
-max_epochs = 85
-train_cfg = dict(max_epochs=max_epochs, val_interval=10)
+train_cfg = dict(max_epochs=85, val_interval=10)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-2, fused=True)
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=60),
-    dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True),
 ]
 custom_hooks = [
     dict(

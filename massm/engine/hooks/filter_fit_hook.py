@@ -34,13 +34,16 @@ FIRST_EPOCH = 1_000_000
 LARGEST_KEPT = 2e9
 # A round that reads regions takes so much longer than one that does not, drawing them included.
 COST_OF_REGIONS = 2.0
+# Where a checkpoint keeps the seconds that the first rounds took: where training is resumed they
+# are fitted again after the last epoch.
+FIRST_ROUNDS_S = 'filter_fit_first_rounds_s'
 
 
 @HOOKS.register_module()
 class FilterFitHook(Hook):
     """Fits a head's :class:`LinearOffsets` to the training split, as augmented for training, but
     with all of its anatomies in correspondence, and of cut ones to what the volume shows. Before
-    training, unless a loaded checkpoint brought fitted ones, the rounds that training begins from;
+    training, unless it is resumed with fitted ones, the rounds that training begins from;
     after the last epoch, before its checkpoint is written, those that read the regions that
     training taught. Does nothing for other local heads. Each process takes its share of the
     patients.
@@ -80,12 +83,17 @@ class FilterFitHook(Hook):
             return
         if head.rounds_before_regions < len(head.filters):
             _check_whole(runner)
-        if head.filters[0].is_fitted:
+        rest = len(head.filters) / max(1, head.rounds_before_regions) - 1
+        # Those of a checkpoint that training only begins from may be of other windows or lengths.
+        if runner.epoch and head.filters[0].is_fitted:
+            first = runner.message_hub.get_info(FIRST_ROUNDS_S, 0.0)
+            set_aside(runner, first * (1 + rest * COST_OF_REGIONS) if rest else 0.0)
             return
         began = time.monotonic()
         self._fit_rounds(runner, head.rounds_before_regions)
-        rest = len(head.filters) / max(1, head.rounds_before_regions) - 1
-        set_aside(runner, (time.monotonic() - began) * rest * COST_OF_REGIONS)
+        first = time.monotonic() - began
+        runner.message_hub.update_info(FIRST_ROUNDS_S, first)
+        set_aside(runner, first * rest * COST_OF_REGIONS)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """The other rounds, after the last epoch. Where training was resumed, the first ones

@@ -4,6 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from massm.engine.distributed import unwrapped
+from massm.engine.epochs import warn_if_never
 from massm.errors import ConfigError
 from massm.registry import HOOKS
 
@@ -57,6 +58,9 @@ class LossWeightRampHook(Hook):
                 f'LossWeightRampHook: no loss {", ".join(unknown)}; there are {", ".join(weights)}'
             )
         self.base = {name: weights[name] for name in self.ramps}
+        for name, phases in self.ramps.items():
+            for phase in phases:
+                warn_if_never(runner, f'a phase of the weight of {name}', phase['begin'])
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Sets this epoch's weights and logs them."""

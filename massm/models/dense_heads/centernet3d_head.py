@@ -40,7 +40,6 @@ class CenterNet3DHead(BaseModule):
         num_anatomies: K.
         in_channels: of every pyramid level.
         feat_channels: of the fused map.
-        num_levels: of the pyramid.
         stride: R, voxels per cell.
         sigma_share: standard deviation of the target's Gaussian as a share of the box's radius.
         loss_heatmap, loss_offset: loss configs.
@@ -51,7 +50,6 @@ class CenterNet3DHead(BaseModule):
         num_anatomies: int,
         in_channels: int = 64,
         feat_channels: int = 64,
-        num_levels: int = 4,
         stride: int = CELL,
         sigma_share: float = 0.2,
         norm_cfg: dict | None = None,
@@ -60,7 +58,7 @@ class CenterNet3DHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.stride, self.sigma_share, self.num_levels = stride, sigma_share, num_levels
+        self.stride, self.sigma_share = stride, sigma_share
         norm = norm_cfg or {'type': 'GN', 'num_groups': 8}
         self.fuse = nn.Sequential(
             nn.Conv3d(in_channels, feat_channels, 3, padding=1, bias=False),
@@ -72,8 +70,8 @@ class CenterNet3DHead(BaseModule):
         self.offset = self._branch(feat_channels, 3, norm)
         nn.init.constant_(self.heatmap[-1].bias, -2.19)
         nn.init.constant_(self.radius[-1].bias, 2.0)
-        self.loss_heatmap = MODELS.build(loss_heatmap or {'type': 'HeatmapFocalLoss'})
-        self.loss_offset = MODELS.build(loss_offset or {'type': 'FocalRegressionLoss'})
+        self.loss_heatmap = MODELS.build(loss_heatmap or {'type': 'massm.HeatmapFocalLoss'})
+        self.loss_offset = MODELS.build(loss_offset or {'type': 'massm.FocalRegressionLoss'})
 
     @staticmethod
     def _branch(channels: int, out: int, norm: dict) -> nn.Sequential:

@@ -82,7 +82,7 @@ class SoftCenterHead(BaseModule):
         self.register_buffer('template_radius', torch.ones(num_anatomies, 3))
         self.register_buffer('spacing', torch.ones(()))
         self.prior = CenterPrior(num_anatomies)
-        self.loss_heatmap = MODELS.build(loss_heatmap or {'type': 'HeatmapFocalLoss'})
+        self.loss_heatmap = MODELS.build(loss_heatmap or {'type': 'massm.HeatmapFocalLoss'})
 
     def read_templates(self, templates: Sequence[ShapeTemplate], spacing: float) -> None:
         """Takes the boxes' sizes from ``templates``; ``spacing`` in mm."""
@@ -159,7 +159,7 @@ class SoftCenterHead(BaseModule):
 
     def _agreed_center(self, where: Tensor, presence: Tensor, image_sizes: Tensor) -> Tensor:
         """``[B, K, 3]`` voxels: the soft centre around the cell that is likely under the map and
-        under the prior; if none is and the other anatomies say where in the volume it lies, there."""
+        under the prior; if none is and the other anatomies tell a place in the volume, there."""
         count = min(self.candidates, where[0, 0].numel())
         probability, index = where.flatten(2).softmax(2).topk(count, 2)
         cells = _cells(index, where)

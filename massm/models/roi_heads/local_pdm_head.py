@@ -38,7 +38,7 @@ class LocalPDMHead(BaseModule):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.mlp = nn.Sequential(*layers, last)
-        self.loss_local = MODELS.build(loss or {'type': 'FocalRegressionLoss'})
+        self.loss_local = MODELS.build(loss or {'type': 'massm.FocalRegressionLoss'})
 
     def forward(self, features: Tensor, boxes: Tensor, template_vox: Tensor) -> Tensor:
         """Local particles in voxels.

@@ -30,7 +30,7 @@ class CVAEWorldHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        config = {'type': 'ShapeCVAE', **(shape_vae or {})}
+        config = {'type': 'massm.ShapeCVAE', **(shape_vae or {})}
         self.shape_vae = MODELS.build(
             {**config, 'num_particles': num_particles, 'num_anatomies': num_anatomies}
         )
@@ -38,7 +38,7 @@ class CVAEWorldHead(BaseModule):
             [6 * num_particles + num_anatomies, *hidden_channels, self.shape_vae.latent_channels]
         )
         self.num_anatomies = num_anatomies
-        self.loss_world = MODELS.build(loss or {'type': 'FocalRegressionLoss'})
+        self.loss_world = MODELS.build(loss or {'type': 'massm.FocalRegressionLoss'})
         self.freeze()
 
     def freeze(self) -> None:

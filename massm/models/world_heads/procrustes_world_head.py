@@ -25,7 +25,7 @@ class ProcrustesWorldHead(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.loss_world = MODELS.build(loss or {'type': 'FocalRegressionLoss'})
+        self.loss_world = MODELS.build(loss or {'type': 'massm.FocalRegressionLoss'})
 
     def forward(self, local_mm: Tensor, template_world: Tensor) -> Tensor:
         """``[B, K, M, 3]`` local (mm) to world particles (mm), given ``[K, M, 3]`` templates."""

@@ -11,8 +11,7 @@ model = dict(
     data_preprocessor=dict(type='VolumePreprocessor', windows=windows, size_divisor=16),
     network=dict(type='UNet', channels=(16, 32, 64, 128, 256), num_res_units=2),
 )
-max_epochs = 28
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=7)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=28, val_interval=7)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -22,7 +21,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=60),
-    dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=1e-5, by_epoch=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True),
 ]
 custom_hooks = []
 val_evaluator = [dict(type='DetectionMetric'), dict(type='ShapeMetric', surfaces=True)]
