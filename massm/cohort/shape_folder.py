@@ -141,7 +141,6 @@ def _model(
     Returns:
         The model's fingerprint.
     """
-    record = folder / MODEL_RECORD
     if fixed is not None:
         arrays = fixed.particles.tobytes(), fixed.shapes.mean.tobytes()
         told = _told_poses(fixed.any_pose, len(fixed.landmarks) > 0)
@@ -152,23 +151,39 @@ def _model(
         raise ShapeError(f'{folder}: no training shape can be used; add surfaces or mend them')
     told = _told_poses(settings.any_pose, any(s.landmarks is not None for s in train))
     digest = fingerprint(CODE_VERSION, settings, *[s.digest for s in train], *told)
-    earlier = read_record(record, digest)
+    earlier = read_record(folder / MODEL_RECORD, digest)
     if earlier is not None and (folder / MODEL_FILE).is_file():
         flipped = [s for s in train if s.source.id in earlier['mirrored']]
         # A lost file brings the whole stage back, which ends in the same particles.
         if all(_earlier(folder, digest, s) is not None for s in train if s not in flipped):
             left_out += [mirrored(s) for s in flipped]
             return digest
-    unfinished = folder / '.unfinished'
+    left_out += [mirrored(s) for s in _build_model(folder, train, digest, settings, run, begin)]
+    return digest
+
+
+def _build_model(
+    folder: Path,
+    train: list[Surface],
+    digest: str,
+    settings: PopulationSettings,
+    run: TaskRunner,
+    begin: Callable[[], object],
+) -> list[Surface]:
+    """Builds the model and writes it with its shapes.
+
+    Returns:
+        Training shapes that turned out to be mirrored.
+    """
+    record, unfinished = folder / MODEL_RECORD, folder / '.unfinished'
     go_on = going_on(run, unfinished, digest)
     flipped = find_mirrored(train, go_on) if settings.any_pose else []
-    left_out += [mirrored(surface) for surface in flipped]
     used = [s for s in train if s not in flipped]
     model, shapes, medoid = build_population(
         [s.mesh for s in used], settings, go_on, common_landmarks(used)
     )
     begin()
-    # Without it the model of other settings does not count as this one's, nor this as theirs.
+    # Were it to stay while the model is replaced, its settings would take the new one for theirs.
     record.unlink(missing_ok=True)
     _write_model(folder, model)
     tasks = [(folder, digest, s, c) for s, c in zip(used, shapes, strict=True)]
@@ -176,7 +191,7 @@ def _model(
     content = {'mirrored': [s.source.id for s in flipped], 'medoid': used[medoid].source.id}
     write_record(record, digest, content)
     shutil.rmtree(unfinished, ignore_errors=True)
-    return digest
+    return flipped
 
 
 def _told_poses(any_pose: bool, has_landmarks: bool) -> list[str]:

@@ -133,7 +133,9 @@ def _poses(
     run: TaskRunner,
     landmarks: Sequence[np.ndarray] | None,
 ) -> list[RigidTransform]:
-    marks = landmarks if landmarks is not None else [None] * len(meshes)
+    marks: Sequence[np.ndarray | None] = (
+        landmarks if landmarks is not None else [None] * len(meshes)
+    )
     laid_over = PoseReference(meshes[reference], settings.any_pose, marks[reference]).prepared()
     tasks = [(mesh, laid_over, own) for mesh, own in zip(meshes, marks, strict=True)]
     return run('poses', pose_of, tasks)
@@ -148,13 +150,15 @@ def _check_poses(
 ) -> list[RigidTransform]:
     """Looks again, with the medoid to lie over, at shapes that seem hard to deform into each other:
     the first reference may have been odd. Not at those that landmarks turned."""
-    marks = landmarks if landmarks is not None else [None] * len(meshes)
+    marks: Sequence[np.ndarray | None] = (
+        landmarks if landmarks is not None else [None] * len(meshes)
+    )
     reference = PoseReference(meshes[medoid], True, marks[medoid]).prepared()
     back = motions[medoid].inverse().matrix
     motions = [RigidTransform(back @ motion.matrix) for motion in motions]
     tasks = [(mesh, t, reference) for mesh, t in zip(meshes, motions, strict=True)]
     efforts = np.array(run('poses', deformation_effort, tasks))
-    told = np.array([reference.is_told_by(own) for own in marks])
+    told = np.array([reference.turn_told_by(own) is not None for own in marks])
     hard = np.flatnonzero((efforts > HARD * np.median(efforts)) & ~told)
     found = run('poses', pose_of, [(meshes[i], reference) for i in hard])
     for i, motion in zip(hard, found, strict=True):

@@ -54,15 +54,18 @@ class PoseReference:
         """The reference in few triangles, for trial deformations."""
         return make_template(uniform_mesh(self.mesh, 400), rank=60, nodes=300)
 
-    def is_told_by(self, landmarks: np.ndarray | None) -> bool:
-        """Whether ``landmarks`` ``[K, 3]`` mm of a surface tell how it is turned against the
-        reference: the same ones on both, and not in one line."""
+    def turn_told_by(self, landmarks: np.ndarray | None) -> np.ndarray | None:
+        """``[3, 3]``: how a surface in any pose must be turned for its ``landmarks`` ``[K, 3]`` mm
+        to lie at those of the reference; ``None`` where they do not tell, since there are others
+        of them on both, or fewer than three, or they lie in one line."""
         if not self.any_pose or landmarks is None or self.landmarks is None:
-            return False
+            return None
         if len(landmarks) != len(self.landmarks) or len(landmarks) < 3:
-            return False
+            return None
         least = OFF_A_LINE * self.mesh.half_extent()
-        return min(_off_a_line(landmarks), _off_a_line(self.landmarks)) >= least
+        if min(_off_a_line(landmarks), _off_a_line(self.landmarks)) < least:
+            return None
+        return rigid_fit(landmarks, self.landmarks).matrix[:3, :3]
 
     def prepared(self) -> 'PoseReference':
         """Itself, with everything computed that processes would each compute again."""
@@ -78,8 +81,8 @@ def pose_of(
     samples = oriented_samples(mesh, SAMPLES)
     if not reference.any_pose:
         return trimmed_icp(samples, reference.samples, np.eye(3))[0]
-    if landmarks is not None and reference.is_told_by(landmarks):
-        start = rigid_fit(landmarks, reference.landmarks).matrix[:3, :3]
+    start = reference.turn_told_by(landmarks)
+    if start is not None:
         weight = NORMAL_WEIGHT * reference.mesh.half_extent()
         return trimmed_icp(samples, reference.samples, start, weight)[0]
     candidates = candidate_poses(samples, reference)

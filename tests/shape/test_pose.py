@@ -54,12 +54,12 @@ def test_landmarks_tell_how_a_round_shape_is_turned(sphere: Mesh, seed):
 def test_landmarks_in_one_line_or_of_others_tell_no_turn(sphere: Mesh):
     marks = sphere.vertices[[50, 300, 700]]
     reference = PoseReference(sphere, any_pose=True, landmarks=marks)
-    assert reference.is_told_by(marks + 5)
+    assert np.allclose(reference.turn_told_by(marks + 5), np.eye(3))
     line = np.outer([-1, 0, 1], (10.0, 5, 0))
     for other in (None, line, marks[:2], np.vstack([marks, marks])):
-        assert not reference.is_told_by(other)
-    assert not PoseReference(sphere, True).is_told_by(marks)
-    assert not PoseReference(sphere, False, marks).is_told_by(marks)
+        assert reference.turn_told_by(other) is None
+    assert PoseReference(sphere, True).turn_told_by(marks) is None
+    assert PoseReference(sphere, False, marks).turn_told_by(marks) is None
 
 
 def test_a_mirrored_shape_is_told_from_a_true_one(screw: Mesh):
