@@ -4,7 +4,7 @@ meshes/ID.ply  local/ID.particles  world/ID.particles     every shape
 correspondence.npz                                        the fixed model (massm.shape)
 template.json  template.ply  template.particles           the mean shape
 pdm.npz  stats.json  quality.png  project.swproj          what is made of it
-.mended/ID.npz  .unfinished/                              for the next run, of no other use
+.mended/ID.npz  .unfinished/  .model.json  local/.ID.json for the next run, of no other use
 """
 
 import shutil
