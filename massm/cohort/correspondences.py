@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
+from massm.cohort.mirror_images import forget_mirror_images
 from massm.cohort.shape_folder import RegisteredShape, is_built
 from massm.cohort.surface_cohort import ShapeSource, landmark_file
 from massm.errors import DatasetError, ShapeError
@@ -100,6 +101,18 @@ def enter_shapes(manifest: Manifest, results: dict[str, list[RegisteredShape]]) 
         subjects.append(replace(subject, anatomies=anatomies))
     templates = {**manifest.templates, **{a: f'shapes/{a}/template.json' for a in results}}
     return replace(manifest.with_subjects(subjects), templates=templates)
+
+
+def withdraw_shapes(manifest: Manifest, anatomy: str) -> Manifest:
+    """The manifest without particles and template of ``anatomy``. Where it had them it is saved so
+    before any of them is replaced, so that what is interrupted meanwhile counts as not built."""
+    withdrawn = enter_shapes(manifest, {anatomy: []})
+    templates = {name: file for name, file in manifest.templates.items() if name != anatomy}
+    withdrawn = replace(withdrawn, templates=templates)
+    if anatomy in manifest.templates:
+        withdrawn.save()
+    forget_mirror_images(manifest, anatomy)
+    return withdrawn
 
 
 def _with_particles(

@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from massm.cohort.correspondences import is_imported
+from massm.cohort.correspondences import is_imported, shapes_folder
 from massm.cohort.manifest import FORMAT, AnatomyEntry, Manifest, SubjectEntry, load_manifest
+from massm.cohort.shape_records import is_surface_of
 from massm.errors import DatasetError
 from massm.io.records import write_record
 
@@ -173,7 +174,7 @@ def _holds(manifest: Manifest, earlier: Manifest, anatomy: str) -> bool:
     same = {n: (e.mesh, s) for n, (e, s) in now.items()} == {
         n: (e.mesh, s) for n, (e, s) in before.items()
     }
-    return same and all(_is_older(earlier, entry) for entry, _ in before.values())
+    return same and all(_fits(earlier, anatomy, name, entry) for name, (entry, _) in before.items())
 
 
 def _whole(manifest: Manifest, anatomy: str) -> dict[str, tuple[AnatomyEntry, str]]:
@@ -184,14 +185,17 @@ def _whole(manifest: Manifest, anatomy: str) -> dict[str, tuple[AnatomyEntry, st
     }
 
 
-def _is_older(manifest: Manifest, entry: AnatomyEntry) -> bool:
-    """Whether a shape's mesh is older than its particles: a mesh that comes out as it was is not
-    written again. A shape that has none was left out, and may stay so."""
+def _fits(manifest: Manifest, anatomy: str, subject: str, entry: AnatomyEntry) -> bool:
+    """Whether a shape's particles lie on its mesh: it is older than they are, since a mesh that
+    comes out as it was is not written again, or is the one that they were laid on, by its content.
+    A shape that has none was left out, and may stay so."""
     if entry.local is None or entry.mesh is None:
         return entry.local is None
     mesh, local = manifest.path(entry.mesh), manifest.path(entry.local)
-    whole = mesh.is_file() and local.is_file()
-    return whole and mesh.stat().st_mtime_ns <= local.stat().st_mtime_ns
+    if not (mesh.is_file() and local.is_file()):
+        return False
+    is_older = mesh.stat().st_mtime_ns <= local.stat().st_mtime_ns
+    return is_older or is_surface_of(shapes_folder(manifest, anatomy), subject, mesh)
 
 
 def _carried_over(manifest: Manifest, earlier: Manifest, anatomy: str) -> Manifest:

@@ -1,9 +1,11 @@
 """Shapes that an earlier run left in a folder and that are no part of it any more."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
-from massm.cohort.shape_folder import RegisteredShape, particle_file
+from massm.cohort.shape_folder import RegisteredShape
+from massm.cohort.shape_records import mesh_file, particle_file, record_of
 
 
 def shapes_of(folder: Path) -> dict[str, bool]:
@@ -17,21 +19,27 @@ def shapes_of(folder: Path) -> dict[str, bool]:
 
 
 def remove_gone(
-    folder: Path, earlier: dict[str, bool], results: list[RegisteredShape]
+    folder: Path,
+    earlier: dict[str, bool],
+    results: list[RegisteredShape],
+    kept: Collection[Path] = (),
 ) -> list[str]:
     """Removes the particles of ``earlier`` shapes that are none of the good ``results``, and their
     meshes unless they are somebody's source.
+
+    Args:
+        kept: meshes that stay, since they came from elsewhere.
 
     Returns:
         The names of those removed.
     """
     good = {r.source.id for r in results if r.failure is None}
-    sources = {r.source.mesh.resolve() for r in results}
+    sources = {mesh.resolve() for mesh in (*kept, *(r.source.mesh for r in results))}
     removed = []
     for name in sorted(set(earlier) - good):
         files = [particle_file(folder, frame, name) for frame in ('local', 'world')]
-        files += [folder / 'local' / f'.{name}.json', folder / '.mended' / f'{name}.npz']
-        mesh = folder / 'meshes' / f'{name}.ply'
+        files += [record_of(folder, name), folder / '.mended' / f'{name}.npz']
+        mesh = mesh_file(folder, name)
         files += [] if mesh.resolve() in sources else [mesh]
         found = [file for file in files if file.is_file() and file.parent.parent == folder]
         for file in found:

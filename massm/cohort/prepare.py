@@ -247,7 +247,10 @@ def _source_fingerprint(subject: SourceSubject, options: PrepareOptions) -> str:
     stats = [(f.name, f.stat() if f.exists() else None) for f in files]
     # Size and time, not content: images are too large to read only to see them unchanged.
     seen = [(name, s and (s.st_size, s.st_mtime_ns)) for name, s in stats]
-    return fingerprint(CODE_VERSION, options, subject.masks, subject.series, *seen)
+    # What nobody looked at was once called absent where missing masks are.
+    unseen = options.missing is AnatomyStatus.ABSENT and not subject.masks.was_looked_at()
+    more = ['nobody looked'] if unseen else []
+    return fingerprint(CODE_VERSION, options, subject.masks, subject.series, *seen, *more)
 
 
 def _earlier_result(record: Path, source: str, out: Path) -> SubjectResult | None:

@@ -4,10 +4,11 @@ meshes/ID.ply  local/ID.particles  world/ID.particles     every shape
 correspondence.npz                                        the fixed model (massm.shape)
 template.json  template.ply  template.particles           the mean shape
 pdm.npz  stats.json  quality.png  project.swproj          what is made of it
-.mended/ID.npz  .unfinished/                              for the next run, of no other use
+.mended/ID.npz  .unfinished/  .model.json  local/.ID.json for the next run, of no other use
 """
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from massm.cohort.interrupted import going_on
+from massm.cohort.shape_records import (
+    forget_shapes,
+    mesh_file,
+    particle_file,
+    read_shape_record,
+    write_shape_record,
+)
 from massm.cohort.surface_cohort import (
     LeftOut,
     ShapeSource,
@@ -57,11 +65,15 @@ def register_shapes(
     settings: PopulationSettings,
     run: TaskRunner,
     fixed: CorrespondenceModel | None = None,
+    begin: Callable[[], object] = lambda: None,
 ) -> list[RegisteredShape]:
     """Puts every shape into correspondence and writes its particles, and the model.
 
     The model is made of the training shapes, or is ``fixed``, and then all shapes are new to it.
     What an earlier run left is kept where nothing it depends on has changed.
+
+    Args:
+        begin: called before anything that an earlier run left is replaced, perhaps twice.
 
     Raises:
         ShapeError: no training shape can be used.
@@ -69,9 +81,11 @@ def register_shapes(
     area = None if fixed is None else fixed.surface.area()
     surfaces, left_out = read_cohort(sources, folder / '.mended', run, area)
     train = [s for s in surfaces if s.source.train and fixed is None]
-    digest = _model(folder, train, left_out, settings, run, fixed)
+    digest = _model(folder, train, left_out, settings, run, fixed, begin)
     unusable = {f.source.id for f in left_out}
     tasks = [(folder, digest, s) for s in surfaces if s.source.id not in unusable]
+    if any(_replaces(*task) for task in tasks):
+        begin()
     failed = [RegisteredShape(f.source, failure=f.reason) for f in left_out]
     return sorted(run('shapes', _register_one, tasks) + failed, key=lambda r: r.source.id)
 
@@ -82,9 +96,11 @@ def is_built(folder: Path) -> bool:
 
 
 def forget_model(folder: Path) -> None:
-    """Removes the model of a shape folder whose particles are another's from now on."""
+    """Removes the model of a shape folder whose particles are another's from now on, and what is
+    kept of the shapes that were laid on it."""
     for name in (MODEL_FILE, MODEL_RECORD):
         (folder / name).unlink(missing_ok=True)
+    forget_shapes(folder)
 
 
 def load_model(folder: Path) -> CorrespondenceModel:
@@ -97,11 +113,6 @@ def load_model(folder: Path) -> CorrespondenceModel:
     if not path.is_file():
         raise ShapeError(f'{path}: no such file; run tools/build_pdm.py first')
     return CorrespondenceModel.load(path)
-
-
-def particle_file(folder: Path, frame: str, subject: str) -> Path:
-    """The particles of ``subject`` in ``frame`` (``local`` or ``world``)."""
-    return folder / frame / f'{subject}.particles'
 
 
 def read_world(folder: Path, subjects: list[str]) -> np.ndarray:
@@ -122,6 +133,7 @@ def _model(
     settings: PopulationSettings,
     run: TaskRunner,
     fixed: CorrespondenceModel | None,
+    begin: Callable[[], object],
 ) -> str:
     """Sees to it that the folder holds the model: the fixed one, an earlier one, or a new one.
     Adds training shapes that turn out to be mirrored to ``left_out``.
@@ -129,37 +141,62 @@ def _model(
     Returns:
         The model's fingerprint.
     """
-    record = folder / MODEL_RECORD
     if fixed is not None:
         arrays = fixed.particles.tobytes(), fixed.shapes.mean.tobytes()
-        digest = fingerprint(CODE_VERSION, fixed.any_pose, *arrays)
+        told = _told_poses(fixed.any_pose, len(fixed.landmarks) > 0)
+        digest = fingerprint(CODE_VERSION, fixed.any_pose, *arrays, *told)
         _write_model(folder, fixed)
         return digest
     if not train:
         raise ShapeError(f'{folder}: no training shape can be used; add surfaces or mend them')
-    digest = fingerprint(CODE_VERSION, settings, *[s.digest for s in train])
-    earlier = read_record(record, digest)
+    told = _told_poses(settings.any_pose, any(s.landmarks is not None for s in train))
+    digest = fingerprint(CODE_VERSION, settings, *[s.digest for s in train], *told)
+    earlier = read_record(folder / MODEL_RECORD, digest)
     if earlier is not None and (folder / MODEL_FILE).is_file():
         flipped = [s for s in train if s.source.id in earlier['mirrored']]
         # A lost file brings the whole stage back, which ends in the same particles.
         if all(_earlier(folder, digest, s) is not None for s in train if s not in flipped):
             left_out += [mirrored(s) for s in flipped]
             return digest
-    unfinished = folder / '.unfinished'
+    left_out += [mirrored(s) for s in _build_model(folder, train, digest, settings, run, begin)]
+    return digest
+
+
+def _build_model(
+    folder: Path,
+    train: list[Surface],
+    digest: str,
+    settings: PopulationSettings,
+    run: TaskRunner,
+    begin: Callable[[], object],
+) -> list[Surface]:
+    """Builds the model and writes it with its shapes.
+
+    Returns:
+        Training shapes that turned out to be mirrored.
+    """
+    record, unfinished = folder / MODEL_RECORD, folder / '.unfinished'
     go_on = going_on(run, unfinished, digest)
     flipped = find_mirrored(train, go_on) if settings.any_pose else []
-    left_out += [mirrored(surface) for surface in flipped]
     used = [s for s in train if s not in flipped]
     model, shapes, medoid = build_population(
         [s.mesh for s in used], settings, go_on, common_landmarks(used)
     )
+    begin()
+    # Were it to stay while the model is replaced, its settings would take the new one for theirs.
+    record.unlink(missing_ok=True)
     _write_model(folder, model)
     tasks = [(folder, digest, s, c) for s, c in zip(used, shapes, strict=True)]
     run('quality', _write_one, tasks)
     content = {'mirrored': [s.source.id for s in flipped], 'medoid': used[medoid].source.id}
     write_record(record, digest, content)
     shutil.rmtree(unfinished, ignore_errors=True)
-    return digest
+    return flipped
+
+
+def _told_poses(any_pose: bool, has_landmarks: bool) -> list[str]:
+    """Sets apart models of before landmarks told how shapes in any pose are turned."""
+    return ['landmarks tell poses'] if any_pose and has_landmarks else []
 
 
 @lru_cache(maxsize=1)
@@ -189,9 +226,9 @@ def _write_one(
     subject = surface.source.id
     posed = surface.mesh.with_vertices(shape.patient_to_world.apply(surface.mesh.vertices))
     quality = measure(shape.world, posed, model.surface, model.warp, model.particles)
-    mesh_file = folder / 'meshes' / f'{subject}.ply'
-    if surface.source.mesh.resolve() != mesh_file.resolve():
-        write_mesh(mesh_file, surface.mesh)
+    own = mesh_file(folder, subject)
+    if surface.source.mesh.resolve() != own.resolve():
+        write_mesh(own, surface.mesh)
     write_particles(particle_file(folder, 'local', subject), shape.local)
     write_particles(particle_file(folder, 'world', subject), shape.world)
     content = {
@@ -199,15 +236,13 @@ def _write_one(
         'quality': asdict(quality),
         'remarks': surface.remarks,
     }
-    write_record(_record(folder, subject), _shape_digest(digest, surface), content)
+    write_shape_record(folder, subject, _shape_digest(digest, surface), content)
     return RegisteredShape(surface.source, shape.patient_to_world, quality, surface.remarks)
 
 
 def _earlier(folder: Path, digest: str, surface: Surface) -> RegisteredShape | None:
-    subject = surface.source.id
-    content = read_record(_record(folder, subject), _shape_digest(digest, surface))
-    files = [particle_file(folder, frame, subject) for frame in ('local', 'world')]
-    if content is None or not all(f.is_file() for f in files):
+    content = read_shape_record(folder, surface.source.id, _shape_digest(digest, surface))
+    if content is None:
         return None
     return RegisteredShape(
         surface.source,
@@ -217,8 +252,10 @@ def _earlier(folder: Path, digest: str, surface: Surface) -> RegisteredShape | N
     )
 
 
-def _record(folder: Path, subject: str) -> Path:
-    return folder / 'local' / f'.{subject}.json'
+def _replaces(folder: Path, digest: str, surface: Surface) -> bool:
+    """Whether there are particles of a shape that do not hold any more."""
+    is_there = particle_file(folder, 'local', surface.source.id).is_file()
+    return is_there and _earlier(folder, digest, surface) is None
 
 
 def _shape_digest(digest: str, surface: Surface) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
+from massm.cohort.field_of_view import juts_out
 from massm.errors import ShapeError
 from massm.io.meshes import read_mesh
-from massm.io.nifti import read_mask
+from massm.io.nifti import read_mask, volume_grid
 from massm.io.particles import read_particles
 from massm.io.shapeworks import Project, ProjectDomain, ProjectSubject
 from massm.shape.alignment import rigid_fit
@@ -20,6 +21,10 @@ AGREEMENT_MM = 0.05
 AT_MASK_SHARE, AT_MASK_VOXELS = 0.5, 2.0
 # A mirrored fit this much nearer than the rigid one: the world particles are a mirror image.
 MIRRORED = 0.2
+# From LPS to RAS and back.
+TURNED = np.array([-1.0, -1.0, 1.0])
+RAS_WANTED = 'make the project of meshes in the frame of the scans (RAS mm)'
+LPS_FOUND = 'it looks to be in LPS: make it of meshes whose x and y are negated'
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +85,27 @@ def check_place(project: Project, shape: ProjectShape, mask_file: Path) -> None:
     local = read_particles(shape.local_file)
     if _is_at(at_mask, grid.to_voxel(local)):
         return
-    why = 'make the project of meshes in the frame of the scans (RAS mm)'
-    if _is_at(at_mask, grid.to_voxel(local * (-1.0, -1.0, 1.0))):
-        why = 'it looks to be in LPS: make it of meshes whose x and y are negated'
+    why = LPS_FOUND if _is_at(at_mask, grid.to_voxel(local * TURNED)) else RAS_WANTED
     raise ShapeError(
         f'{project.path}: the particles of {shape.subject.name} lie off its mask {mask_file}; {why}'
+    )
+
+
+def check_in_scan(project: Project, shape: ProjectShape, image_file: Path) -> None:
+    """Refuses a shape that lies outside of its subject's prepared image: no network could be
+    trained on it.
+
+    Raises:
+        ShapeError: see above.
+    """
+    grid = volume_grid(image_file)
+    local = read_particles(shape.local_file)
+    if not juts_out(local, grid):
+        return
+    why = RAS_WANTED if juts_out(local * TURNED, grid) else LPS_FOUND
+    raise ShapeError(
+        f'{project.path}: particles of {shape.subject.name} lie outside of its scan {image_file}; '
+        f'{why}, or exclude the subject'
     )
 
 

@@ -10,6 +10,7 @@ Run again to do only what is missing or changed. docs/correspondences.md explain
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,7 +167,12 @@ def _check_fixed(args: argparse.Namespace, fixed: 'CorrespondenceModel') -> None
 def _build_dataset(
     args: argparse.Namespace, tasks: 'TaskRunner', table: Table, notes: list[str]
 ) -> None:
-    from massm.cohort.correspondences import enter_shapes, shape_sources, shapes_folder
+    from massm.cohort.correspondences import (
+        enter_shapes,
+        shape_sources,
+        shapes_folder,
+        withdraw_shapes,
+    )
     from massm.cohort.manifest import load_manifest
     from massm.cohort.mirror_images import write_mirror_images
     from massm.cohort.shape_folder import register_shapes
@@ -174,21 +180,21 @@ def _build_dataset(
 
     manifest = load_manifest(args.dataset)
     anatomies = _anatomies(args, manifest, notes)
-    results = {}
     for name in anatomies:
         try:
             sources = shape_sources(manifest, name, args.landmarks)
             if args.landmarks is not None and (args.landmarks / name).is_dir():
                 notes.append(f'{name}: {landmark_use(args.landmarks / name, sources)}')
-            folder = shapes_folder(manifest, name)
-            results[name] = register_shapes(folder, sources, _settings(args, False), tasks)
+            folder, settings = shapes_folder(manifest, name), _settings(args, False)
+            begin = partial(withdraw_shapes, manifest, name)
+            results = register_shapes(folder, sources, settings, tasks, begin=begin)
         except ShapeError as error:
             notes.append(f'left out: {name}: {error}')
             continue
-        _summarise(folder, name, results[name], table, notes)
-        print(f'{name}: {len(results[name])} shapes', flush=True)
-    manifest = enter_shapes(manifest, results)
-    manifest.save()
+        _summarise(folder, name, results, table, notes)
+        manifest = enter_shapes(manifest, {name: results})
+        manifest.save()
+        print(f'{name}: {len(results)} shapes', flush=True)
     write_mirror_images(manifest, tasks)
 
 

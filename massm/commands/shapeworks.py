@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ShapeError, DatasetError: the project or the dataset cannot be used.
     """
-    from massm.cohort.shapeworks_exchange import export_project, import_project
+    from massm.cohort.shapeworks_export import export_project
+    from massm.cohort.shapeworks_import import import_project
 
     if args.action == 'export':
         export_project(args.dataset, args.anatomy, args.project)

@@ -126,7 +126,9 @@ class ShapeDataset(BaseDataset):
         """``[N, K, 3]`` mm, patient axes: where the mean shape's middle lies in each subject, NaN
         where its whole anatomy is not known."""
         centers = np.full((len(self), len(self.templates), 3), np.nan)
-        for n, subject in enumerate(self.manifest.of_split(self.split)):
+        subjects = {subject.id: subject for subject in self.manifest.of_split(self.split)}
+        for n in range(len(self)):
+            subject = subjects[super().get_data_info(n)['id']]
             for k, template in enumerate(self.templates):
                 entry = subject.anatomies.get(template.anatomy)
                 if entry is not None and entry.patient_to_world is not None:

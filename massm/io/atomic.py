@@ -89,6 +89,12 @@ def _umask() -> int:
     return mask
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copies the content of ``source`` to ``target`` in one step."""
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 ``text`` to ``path`` in one step."""
     with replacing(path) as temporary:

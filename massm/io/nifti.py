@@ -96,6 +96,15 @@ def map_volume(path: Path) -> np.ndarray:
         raise ImageError(f'{path}: cannot be read ({_reason(error)}); prepare it again') from error
 
 
+def volume_grid(path: Path) -> Grid:
+    """The grid of an uncompressed NIfTI that was prepared, from its header.
+
+    Raises:
+        ImageError: missing or unreadable.
+    """
+    return Grid(map_volume(path).shape, nibabel.load(path).affine)
+
+
 def volume_sizes(paths: Sequence[Path]) -> np.ndarray:
     """``[N, 3]`` voxels of uncompressed NIfTIs, from their headers."""
     return np.array([map_volume(path).shape for path in paths]).reshape(-1, 3)

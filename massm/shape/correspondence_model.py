@@ -68,7 +68,7 @@ class CorrespondenceModel:
     @cached_property
     def reference(self) -> PoseReference:
         """What new surfaces are laid over."""
-        return PoseReference(self.mean_mesh, self.any_pose)
+        return PoseReference(self.mean_mesh, self.any_pose, self.landmarks)
 
     @cached_property
     def template(self) -> RegistrationTemplate:
@@ -97,7 +97,7 @@ class CorrespondenceModel:
             landmarks: ``[K, 3]`` patient mm, those the model was built with; left aside where it
                 was built with others.
         """
-        motion = pose_of(mesh, self.reference)
+        motion = pose_of(mesh, self.reference, landmarks)
         # The pose is better known once the whole surfaces correspond, roughly, then finely.
         for noises in (SHORT_SCHEDULE, FULL_SCHEDULE):
             points = self._registered(mesh, motion, noises, landmarks)

@@ -109,11 +109,11 @@ def _lay_over_each_other(
     """Every subject in the medoid's own axes, centred on it, and which one the medoid is."""
     # Over the shape of the middle volume first; that leads to the medoid, which is typical.
     reference = middle_by_volume(meshes)
-    motions = _poses(meshes, reference, settings, run)
+    motions = _poses(meshes, reference, settings, run, landmarks)
     posed = [m.with_vertices(t.apply(m.vertices)) for m, t in zip(meshes, motions, strict=True)]
     medoid = choose_medoid(posed)
     if medoid != reference and settings.any_pose:
-        motions = _check_poses(meshes, motions, medoid, run)
+        motions = _check_poses(meshes, motions, medoid, run, landmarks)
     centre = np.eye(4)
     centre[:3, 3] = -meshes[medoid].vertices.mean(0)
     back = centre @ np.linalg.inv(motions[medoid].matrix)
@@ -127,23 +127,39 @@ def _lay_over_each_other(
 
 
 def _poses(
-    meshes: Sequence[Mesh], reference: int, settings: PopulationSettings, run: TaskRunner
+    meshes: Sequence[Mesh],
+    reference: int,
+    settings: PopulationSettings,
+    run: TaskRunner,
+    landmarks: Sequence[np.ndarray] | None,
 ) -> list[RigidTransform]:
-    laid_over = PoseReference(meshes[reference], settings.any_pose).prepared()
-    return run('poses', pose_of, [(mesh, laid_over) for mesh in meshes])
+    marks: Sequence[np.ndarray | None] = (
+        landmarks if landmarks is not None else [None] * len(meshes)
+    )
+    laid_over = PoseReference(meshes[reference], settings.any_pose, marks[reference]).prepared()
+    tasks = [(mesh, laid_over, own) for mesh, own in zip(meshes, marks, strict=True)]
+    return run('poses', pose_of, tasks)
 
 
 def _check_poses(
-    meshes: Sequence[Mesh], motions: list[RigidTransform], medoid: int, run: TaskRunner
+    meshes: Sequence[Mesh],
+    motions: list[RigidTransform],
+    medoid: int,
+    run: TaskRunner,
+    landmarks: Sequence[np.ndarray] | None,
 ) -> list[RigidTransform]:
     """Looks again, with the medoid to lie over, at shapes that seem hard to deform into each other:
-    the first reference may have been odd."""
-    reference = PoseReference(meshes[medoid], any_pose=True).prepared()
+    the first reference may have been odd. Not at those that landmarks turned."""
+    marks: Sequence[np.ndarray | None] = (
+        landmarks if landmarks is not None else [None] * len(meshes)
+    )
+    reference = PoseReference(meshes[medoid], True, marks[medoid]).prepared()
     back = motions[medoid].inverse().matrix
     motions = [RigidTransform(back @ motion.matrix) for motion in motions]
     tasks = [(mesh, t, reference) for mesh, t in zip(meshes, motions, strict=True)]
     efforts = np.array(run('poses', deformation_effort, tasks))
-    hard = np.flatnonzero(efforts > HARD * np.median(efforts))
+    told = np.array([reference.turn_told_by(own) is not None for own in marks])
+    hard = np.flatnonzero((efforts > HARD * np.median(efforts)) & ~told)
     found = run('poses', pose_of, [(meshes[i], reference) for i in hard])
     for i, motion in zip(hard, found, strict=True):
         if deformation_effort(meshes[i], motion, reference) < efforts[i]:

@@ -3,7 +3,8 @@
 Patients of one dataset share the RAS axes, and their shapes keep the pose they have: one start
 suffices. Surfaces in any pose start from a cover of the rotations; the most promising poses are
 then judged by how much the reference must deform to fit, because round and elongated shapes fit
-almost as well turned around.
+almost as well turned around. Where landmarks tell how such a surface is turned, theirs is the only
+start.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from itertools import permutations
 
 import numpy as np
 
+from massm.shape.alignment import rigid_fit
 from massm.shape.correspondence import (
     NORMAL_WEIGHT,
     SHORT_SCHEDULE,
@@ -28,14 +30,19 @@ SAMPLES = 400
 COARSE_SAMPLES = 150
 CANDIDATES = 5
 APART = np.radians(25)
+# Of the reference's half extent: landmarks must lie so far off any one line, root mean square, to
+# tell a turn about it.
+OFF_A_LINE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class PoseReference:
-    """What surfaces are laid over: its ``mesh``, and whether they come in ``any_pose``."""
+    """What surfaces are laid over: its ``mesh``, whether they come in ``any_pose``, and its
+    ``landmarks`` ``[K, 3]`` mm, if any."""
 
     mesh: Mesh
     any_pose: bool
+    landmarks: np.ndarray | None = None
 
     @cached_property
     def samples(self) -> OrientedPoints:
@@ -47,17 +54,37 @@ class PoseReference:
         """The reference in few triangles, for trial deformations."""
         return make_template(uniform_mesh(self.mesh, 400), rank=60, nodes=300)
 
+    def turn_told_by(self, landmarks: np.ndarray | None) -> np.ndarray | None:
+        """``[3, 3]``: how a surface in any pose must be turned for its ``landmarks`` ``[K, 3]`` mm
+        to lie at those of the reference; ``None`` where they do not tell, since there are others
+        of them on both, or fewer than three, or they lie in one line."""
+        if not self.any_pose or landmarks is None or self.landmarks is None:
+            return None
+        if len(landmarks) != len(self.landmarks) or len(landmarks) < 3:
+            return None
+        least = OFF_A_LINE * self.mesh.half_extent()
+        if min(_off_a_line(landmarks), _off_a_line(self.landmarks)) < least:
+            return None
+        return rigid_fit(landmarks, self.landmarks).matrix[:3, :3]
+
     def prepared(self) -> 'PoseReference':
         """Itself, with everything computed that processes would each compute again."""
         _ = self.samples, self.any_pose and self.coarse_template
         return self
 
 
-def pose_of(mesh: Mesh, reference: PoseReference) -> RigidTransform:
-    """The rigid motion that lays ``mesh`` over ``reference``, mm."""
+def pose_of(
+    mesh: Mesh, reference: PoseReference, landmarks: np.ndarray | None = None
+) -> RigidTransform:
+    """The rigid motion that lays ``mesh`` over ``reference``, mm; with ``landmarks`` ``[K, 3]`` of
+    the surface, mm, that tell how it is turned, the one that they lead to."""
     samples = oriented_samples(mesh, SAMPLES)
     if not reference.any_pose:
         return trimmed_icp(samples, reference.samples, np.eye(3))[0]
+    start = reference.turn_told_by(landmarks)
+    if start is not None:
+        weight = NORMAL_WEIGHT * reference.mesh.half_extent()
+        return trimmed_icp(samples, reference.samples, start, weight)[0]
     candidates = candidate_poses(samples, reference)
     efforts = [deformation_effort(mesh, motion, reference) for motion in candidates]
     return candidates[int(np.argmin(efforts))]
@@ -102,6 +129,12 @@ def rotation_cover() -> np.ndarray:
     orders = [np.eye(3)[list(order)] for order in permutations(range(3))]
     turned = np.array([np.diag(sign) @ order for order in orders for sign in signs])
     return turned[np.linalg.det(turned) > 0]
+
+
+def _off_a_line(points: np.ndarray) -> float:
+    """Root mean square distance of ``[K, 3]`` points to the line nearest to them, mm."""
+    spread = np.linalg.svd(points - points.mean(0), compute_uv=False)
+    return float(np.sqrt((spread[1:] ** 2).sum() / len(points)))
 
 
 def _angle(one: np.ndarray, other: np.ndarray) -> float:

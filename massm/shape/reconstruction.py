@@ -32,8 +32,22 @@ def largest_part(shares: np.ndarray) -> np.ndarray:
     return np.where(inside & ~largest_component(inside)[0], 0, shares)
 
 
+def without_holes(shares: np.ndarray) -> np.ndarray:
+    """``shares`` ``[X, Y, Z]`` with 1 in the holes that what is inside (above one half) encloses;
+    itself where it encloses none. A hole touches what is outside by no face of a voxel.
+
+    Args:
+        shares: with an outermost layer that is outside.
+    """
+    parts, count = label(shares <= 0.5)
+    if count <= 1:
+        return shares
+    return np.where((parts > 0) & (parts != parts[0, 0, 0]), shares.dtype.type(1), shares)
+
+
 def mesh_from_mask(mask: np.ndarray, grid: Grid) -> Mesh:
-    """Marching cubes, Taubin smoothing (Taubin 1995) and an even number of vertices.
+    """Marching cubes, Taubin smoothing (Taubin 1995) and an even number of vertices. Holes that the
+    mask encloses have no surface: contours leave them out by mistake, and a shape has one side.
 
     Args:
         mask: ``grid.shape``, one component: bool, or the share of each voxel that is inside, whose
@@ -53,7 +67,7 @@ def mesh_from_mask(mask: np.ndarray, grid: Grid) -> Mesh:
         slice(max(axis.start - 1, 0), axis.stop + 1)
         for axis in find_objects(inside.astype(np.uint8))[0]
     )
-    crop = np.pad(mask[box].astype(np.float32), 1)
+    crop = without_holes(np.pad(mask[box].astype(np.float32), 1))
     vertices, faces, _, _ = marching_cubes(crop, 0.5)
     corner = np.array([axis.start - 1 for axis in box])
     mesh = Mesh(grid.to_patient(vertices.astype(np.float64) + corner), faces)

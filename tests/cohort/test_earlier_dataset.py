@@ -1,17 +1,27 @@
 """prepare, once more, in the folder of an earlier dataset."""
 
 import json
+import os
 import shutil
+from argparse import ArgumentParser
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from massm.cli import run_command
+from massm.cohort import shape_folder
 from massm.cohort.correspondences import check_built, enter_shapes
 from massm.cohort.manifest import AnatomyEntry, load_manifest
-from massm.cohort.shape_folder import RegisteredShape, particle_file
+from massm.cohort.shape_folder import RegisteredShape
+from massm.cohort.shape_records import (
+    particle_file,
+    read_shape_record,
+    record_of,
+    write_shape_record,
+)
 from massm.cohort.surface_cohort import ShapeSource
+from massm.commands import build_pdm
 from massm.errors import DatasetError
 from massm.io.particles import write_particles
 from massm.structures import AnatomyStatus, RigidTransform
@@ -54,6 +64,46 @@ def test_what_did_not_change_keeps_its_particles(dataset, capsys):
     assert (out / 'dataset.json').read_text() == before
     assert 'built again' not in capsys.readouterr().out
     check_built(out, ['organ'])
+
+
+def test_a_surface_written_again_as_it_was_keeps_its_particles(dataset, capsys):
+    """Of which the record tells: what a build confirmed before records told needs another."""
+    source, out = dataset
+    folder, before = out / 'shapes/organ', (out / 'dataset.json').read_text()
+    for name in 'abc':
+        write_shape_record(folder, name, 'digest', {})
+        later = (folder / f'local/{name}.particles').stat().st_mtime + 100
+        os.utime(folder / f'meshes/{name}.ply', (later, later))
+    assert prepare(source, out) == 0
+    assert (out / 'dataset.json').read_text() == before
+    assert 'built again' not in capsys.readouterr().out
+    record_of(folder, 'b').write_text('{"fingerprint": "digest"}')
+    assert read_shape_record(folder, 'b', 'digest') is not None
+    assert prepare(source, out) == 0
+    assert (out / 'dataset.json').read_text() == before
+    record_of(folder, 'b').unlink()
+    assert prepare(source, out) == 0
+    assert 'built again: organ' in capsys.readouterr().out
+
+
+def test_what_is_begun_counts_as_not_built_until_it_is_done(dataset, monkeypatch):
+    _, out = dataset
+    mirror = out / 'shapes/organ/mirror.particles'
+    write_particles(mirror, np.eye(3))
+
+    def interrupted(folder, sources, settings, tasks, begin):
+        begin()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shape_folder, 'register_shapes', interrupted)
+    (out / 'shapes/organ/correspondence.npz').touch()
+    args = ArgumentParser()
+    build_pdm.add_arguments(args)
+    with pytest.raises(KeyboardInterrupt):
+        build_pdm.run(args.parse_args([str(out), '--particles', '16', '--jobs', '1']))
+    assert not mirror.exists() and all(entry.local is None for entry in entries(out))
+    with pytest.raises(DatasetError, match='has no correspondences of organ; run massm pdm'):
+        check_built(out, ['organ'])
 
 
 def test_what_changed_must_be_built_again_and_training_says_so(dataset, capsys):

@@ -1,6 +1,7 @@
 """One cohort in every layout is one dataset; what a layout leaves unsaid is asked for."""
 
 import json
+import shutil
 
 import nibabel
 import numpy as np
@@ -63,6 +64,20 @@ def test_a_value_that_is_nowhere_says_no_more_than_a_missing_file(tmp_path):
     (source / 'labels.json').write_text(json.dumps(VALUES))
     assert prepare(source, out) == 0 and statuses(out) == {'a': 'unlabelled'}
     assert prepare(source, out, '--missing', 'absent') == 0 and statuses(out) == {'a': 'absent'}
+
+
+def test_in_an_image_that_nobody_labelled_nothing_is_absent(tmp_path):
+    """Without a label map, or a folder of masks, as opposed to a folder without one of them."""
+    kinds = {'nnunet': 'labelsTr/p1.nii.gz', 'totalseg': 'p1/segmentations'}
+    for layout, labels in kinds.items():
+        source, out = write_cohort(tmp_path / layout, layout, 2), tmp_path / 'out' / layout
+        lost = source / labels
+        shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+        assert prepare(source, out, '--missing', 'absent') == 0
+        assert statuses(out) == {'p0': 'ok', 'p1': 'unlabelled'}
+    lost.mkdir()
+    assert prepare(source, out, '--missing', 'absent') == 0
+    assert statuses(out) == {'p0': 'ok', 'p1': 'absent'}
 
 
 def test_what_nobody_looked_at_makes_nothing_absent_and_nothing_whole(tmp_path):

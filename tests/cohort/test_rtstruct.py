@@ -12,6 +12,7 @@ from massm.cli import run_command
 from massm.cohort.manifest import load_manifest
 from massm.cohort.sources.find import find_source
 from massm.cohort.sources.request import Request
+from massm.cohort.sources.structure_set import StructureSet
 from massm.io.dicom import series_modality
 from massm.io.nifti import read_mask
 from massm.io.rtstruct import STRUCTURE_SET, XOR, read_structures, structure_mask
@@ -113,6 +114,15 @@ def test_what_is_not_drawn_was_not_looked_at(source, tmp_path, capsys):
     assert prepare(source, tmp_path / 'out', '--missing', 'unlabelled') == 0
     assert statuses(tmp_path / 'out') == dict.fromkeys(VALUES, 'unlabelled')
     assert 'no voxel lies inside its contours' in ' '.join(capsys.readouterr().out.split())
+
+
+def test_without_an_rtstruct_nobody_looked(tmp_path):
+    """Whatever a missing contour says in an image that has one."""
+    grid = Grid((4, 4, 4), np.eye(4))
+    assert [mask.partly for mask in StructureSet(()).read(['bean'], grid)] == [True]
+    structures(tmp_path / 'RS.dcm', [])
+    found = StructureSet((tmp_path / 'RS.dcm',)).read(['bean'], grid)
+    assert [mask.partly for mask in found] == [False]
 
 
 def between_slices(folder, shapes):

@@ -121,6 +121,67 @@ def test_an_interrupted_build_goes_on_and_ends_in_the_same_bytes(tmp_path, regis
     assert content(tmp_path / 'parts') == content(tmp_path / 'straight')
 
 
+@pytest.fixture
+def small(tmp_path):
+    """``small(rounds, **more)``: two training shapes and one that is new to their model."""
+    sources = []
+    for i in range(3):
+        write_mesh(tmp_path / 'm' / f's{i}.ply', bent(i - 1))
+        sources.append(ShapeSource(f's{i}', tmp_path / 'm' / f's{i}.ply', train=i < 2))
+
+    def build(rounds=1, **more):
+        settings = PopulationSettings(16, vertices=200, rounds=rounds)
+        return register_shapes(tmp_path / 'o', sources, settings, population.serially, **more)
+
+    return build
+
+
+def test_particles_that_another_put_there_are_no_results_of_an_earlier_run(small, tmp_path):
+    """As an import leaves them, over which the same model is built again."""
+    small()
+    before = content(tmp_path / 'o')
+    for name in ('s0', 's2'):
+        write_particles(tmp_path / f'o/local/{name}.particles', np.ones((16, 3)))
+    small()
+    assert content(tmp_path / 'o') == before
+
+
+def test_records_of_before_they_told_their_files_hold_and_are_completed(small, tmp_path):
+    small()
+    before = content(tmp_path / 'o')
+    records = sorted((tmp_path / 'o/local').glob('.*.json'))
+    assert len(records) == 3
+    for record in records:
+        told = json.loads(record.read_text())
+        del told['files']
+        record.write_text(json.dumps(told) + '\n')
+    small(begin=lambda: pytest.fail('nothing is to be replaced'))
+    assert {k: json.loads(v) for k, v in content(tmp_path / 'o').items() if v[:1] == b'{'} == {
+        k: json.loads(v) for k, v in before.items() if v[:1] == b'{'
+    }
+    assert {k: v for k, v in content(tmp_path / 'o').items() if v[:1] != b'{'} == {
+        k: v for k, v in before.items() if v[:1] != b'{'
+    }
+
+
+def test_whoever_depends_on_the_particles_is_told_before_they_are_replaced(small, tmp_path):
+    """And interrupted then, all is as it was."""
+    small()
+    before = content(tmp_path / 'o')
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    small(begin=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        small(rounds=2, begin=interrupted)
+    after = content(tmp_path / 'o')
+    assert {name: after[name] for name in before} == before
+    write_mesh(tmp_path / 'm/s2.ply', bent(0.5))
+    with pytest.raises(KeyboardInterrupt):
+        small(begin=interrupted)
+
+
 def test_a_mended_surface_is_kept_until_its_file_changes(tmp_path, monkeypatch):
     """And stays what it was to the last bit."""
     mended, repair = [], surface_cohort.repair_surface

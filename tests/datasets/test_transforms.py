@@ -264,6 +264,19 @@ def test_a_removed_anatomy_is_absent_and_its_voxels_look_like_what_is_around(tmp
     assert (removed['volume'][0] == -100).all()
 
 
+def test_a_shape_that_came_without_a_mask_stays(tmp_path):
+    mask = np.zeros((40, 36, 44), np.uint8)
+    mask[14:22, 14:22, 14:22] = 1
+    path = tmp_path / 'mask.nii.gz'
+    nibabel.save(nibabel.Nifti1Image(mask, np.diag([3.0, 3, 3, 1])), path)
+    for seed in range(4):
+        results = {**sample(seed), 'mask': [None, path, None]}
+        assert list(RandomRemoval(prob=1)(results)['has_box']) == [True, False, False]
+    before = {**sample(), 'mask': [None] * 3}
+    after = RandomRemoval(prob=1)({**sample(), 'mask': [None] * 3})
+    assert np.array_equal(after['volume'], before['volume']) and after['has_box'].sum() == 2
+
+
 def test_nothing_is_removed_by_a_mask_that_no_longer_fits():
     results = sample()
     results['mask'] = ['a.nii.gz', 'b.nii.gz', None]

@@ -141,6 +141,21 @@ def test_landmarks_pin_points(population):
     assert off.mean() < 0.4 * free.mean()
 
 
+def test_landmarks_lay_round_shapes_over_each_other(sphere):
+    """Eggs in any pose, whose surfaces do not tell their ends apart."""
+    meshes, marks = [], []
+    for i in range(4):
+        egg = sphere.vertices * (1.6 + 0.1 * i, 1, 1)
+        turn = Rotation.random(random_state=i).as_matrix()
+        meshes.append(sphere.with_vertices(egg @ turn.T + 30 * i))
+        marks.append(meshes[-1].vertices[[50, 300, 700, 900]])
+    settings = PopulationSettings(64, any_pose=True, vertices=300, rounds=1)
+    model, shapes, _ = build_population(meshes[:3], settings, serially, marks[:3])
+    shapes = [*shapes, model.register(meshes[3], marks[3])]
+    world = [s.patient_to_world.apply(m) for s, m in zip(shapes, marks, strict=True)]
+    assert np.linalg.norm(np.array(world) - model.landmarks, axis=2).max() < 4
+
+
 def test_landmarks_of_a_new_shape_are_its_own_patients(population):
     """A patient who lies elsewhere, with the landmarks where they are in that patient."""
     meshes, _, _, _, settings = population

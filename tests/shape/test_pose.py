@@ -41,6 +41,27 @@ def test_any_pose_is_undone(blob: Mesh, seed):
     assert np.linalg.norm(motion.apply(moved.vertices) - blob.vertices, axis=1).mean() < 1
 
 
+@pytest.mark.parametrize('seed', range(3))
+def test_landmarks_tell_how_a_round_shape_is_turned(sphere: Mesh, seed):
+    egg = sphere.with_vertices(sphere.vertices * (1.6, 1, 1))
+    marks = egg.vertices[[50, 300, 700]]
+    turn = Rotation.random(random_state=seed).as_matrix() @ np.diag([-1.0, -1, 1])
+    moved, own = turned(egg, turn), marks @ turn.T + (100, -40, 7)
+    motion = pose_of(moved, PoseReference(egg, any_pose=True, landmarks=marks), own)
+    assert np.linalg.norm(motion.apply(own) - marks, axis=1).max() < 4
+
+
+def test_landmarks_in_one_line_or_of_others_tell_no_turn(sphere: Mesh):
+    marks = sphere.vertices[[50, 300, 700]]
+    reference = PoseReference(sphere, any_pose=True, landmarks=marks)
+    assert np.allclose(reference.turn_told_by(marks + 5), np.eye(3))
+    line = np.outer([-1, 0, 1], (10.0, 5, 0))
+    for other in (None, line, marks[:2], np.vstack([marks, marks])):
+        assert reference.turn_told_by(other) is None
+    assert PoseReference(sphere, True).turn_told_by(marks) is None
+    assert PoseReference(sphere, False, marks).turn_told_by(marks) is None
+
+
 def test_a_mirrored_shape_is_told_from_a_true_one(screw: Mesh):
     reference = PoseReference(screw, any_pose=True)
     flipped = Mesh(screw.vertices * (-1, 1, 1), screw.faces[:, ::-1])

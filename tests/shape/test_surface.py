@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from massm.shape.particles import farthest_points, spacing_variation
-from massm.shape.reconstruction import largest_component, mesh_from_mask, touches_edge
+from massm.shape.reconstruction import (
+    largest_component,
+    mesh_from_mask,
+    touches_edge,
+    without_holes,
+)
 from massm.shape.surface import (
     closest_points,
     folded_fraction,
@@ -42,6 +47,23 @@ def test_mask_of_a_mesh_has_its_volume_on_any_grid(sphere, flip):
     mesh = mesh_from_mask(mask, grid)
     assert mesh.volume() == pytest.approx(sphere.volume(), rel=0.03)
     assert surface_distance(mesh.vertices, sphere).mean() < 0.3
+
+
+def test_holes_that_a_mask_encloses_have_no_surface(sphere):
+    affine = np.diag([1.5, 2.0, 1.0, 1.0])
+    affine[:3, 3] = (-30, -40, -25)
+    grid = Grid((41, 41, 51), affine)
+    mask = voxelise(sphere, grid)
+    hollow, dented = mask.copy(), mask.copy()
+    hollow[voxelise(sphere.with_vertices(sphere.vertices * 0.7), grid)] = False
+    dented[20, 20:, 25] = False
+    whole = mesh_from_mask(mask, grid)
+    for inside in (hollow, np.where(hollow, 0.9, 0.1)):
+        filled = mesh_from_mask(inside, grid)
+        assert filled.volume() == pytest.approx(whole.volume(), rel=0.02)
+        assert surface_distance(filled.vertices, whole).max() < 1
+    assert np.array_equal(mesh_from_mask(hollow, grid).vertices, whole.vertices)
+    assert without_holes(dented) is dented
 
 
 def test_shares_of_voxels_say_where_between_them_the_surface_is(sphere):

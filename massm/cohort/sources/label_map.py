@@ -23,8 +23,8 @@ SHOWN = 6
 @dataclass(frozen=True)
 class LabelMap:
     """The label map ``path`` and what its values mean: ``table`` gives each anatomy's. A value that
-    is nowhere in the map, or a map that is missing, says no more than a missing mask file does.
-    Voxels of the label ``ignore`` were not looked at."""
+    is nowhere in the map says no more than a missing mask file does. Voxels of the label ``ignore``
+    were not looked at; without the map, none was."""
 
     path: Path = field(repr=False)
     table: Table
@@ -33,6 +33,10 @@ class LabelMap:
         """See :class:`massm.cohort.sources.subject.MaskSource`."""
         return frozenset(name for name, _ in self.table) - {IGNORE}
 
+    def was_looked_at(self) -> bool:
+        """See :class:`massm.cohort.sources.subject.MaskSource`."""
+        return self.path.exists()
+
     def files(self, anatomies: Sequence[str]) -> list[Path]:
         """See :class:`massm.cohort.sources.subject.MaskSource`."""
         return [self.path]
@@ -40,7 +44,8 @@ class LabelMap:
     def read(self, anatomies: Sequence[str], grid: Grid) -> Iterator[SourceMask]:
         """See :class:`massm.cohort.sources.subject.MaskSource`."""
         if not is_there(self.path):
-            yield from (SourceMask(name, None, str(self.path)) for name in anatomies)
+            where = str(self.path)
+            yield from (SourceMask(name, None, where, partly=True) for name in anatomies)
             return
         labels, present = self._labels(grid)
         values = dict(self.table)

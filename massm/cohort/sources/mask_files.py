@@ -15,13 +15,17 @@ from massm.structures import Grid
 @dataclass(frozen=True)
 class MaskFiles:
     """The volumes of ``folder``, called as their anatomies; one without a file was not looked
-    at."""
+    at, unless the source says otherwise; without the folder, none was."""
 
     folder: Path = field(repr=False)
 
     def names(self) -> frozenset[str]:
         """See :class:`massm.cohort.sources.subject.MaskSource`."""
         return frozenset(by_name(self.folder))
+
+    def was_looked_at(self) -> bool:
+        """See :class:`massm.cohort.sources.subject.MaskSource`."""
+        return self.folder.exists()
 
     def files(self, anatomies: Sequence[str]) -> list[Path]:
         """See :class:`massm.cohort.sources.subject.MaskSource`."""
@@ -34,7 +38,7 @@ class MaskFiles:
         for name in anatomies:
             path = only(found.get(name, [self._usual(name)]), name)
             if not is_there(path):
-                yield SourceMask(name, None, str(path))
+                yield SourceMask(name, None, str(path), partly=not self.was_looked_at())
                 continue
             values, own, oriented = read_labels(path)
             mask = on_grid(as_mask(values, str(path)), own, grid, str(path), oriented)

@@ -12,8 +12,8 @@ from massm.structures import Grid
 
 @dataclass(frozen=True)
 class StructureSet:
-    """The RTSTRUCT files ``paths`` of a subject, of which there may be one; without any, or where
-    it does not name an anatomy or draws none of it, nobody looked."""
+    """The RTSTRUCT files ``paths`` of a subject, of which there may be one; without any nobody
+    looked, and as a rule neither where it does not name an anatomy or draws none of it."""
 
     paths: tuple[Path, ...] = field(repr=False)
 
@@ -26,6 +26,10 @@ class StructureSet:
             except ImageError:  # told when the subject is read
                 continue
         return frozenset(found)
+
+    def was_looked_at(self) -> bool:
+        """See :class:`massm.cohort.sources.subject.MaskSource`."""
+        return bool(self.paths)
 
     def files(self, anatomies: Sequence[str]) -> list[Path]:
         """See :class:`massm.cohort.sources.subject.MaskSource`."""
@@ -49,4 +53,4 @@ class StructureSet:
                 remark = f'{where}: no voxel lies inside its contours, taken as not contoured'
                 yield SourceMask(name, None, where, (remark,), partly=True)
                 continue
-            yield SourceMask(name, mask, where)
+            yield SourceMask(name, mask, where, partly=not self.was_looked_at())

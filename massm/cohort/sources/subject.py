@@ -14,9 +14,9 @@ from massm.structures import Grid
 @dataclass(frozen=True, eq=False)
 class SourceMask:
     """One anatomy's ``mask`` (bool, the image's grid) or ``None`` where the source has none of it;
-    ``where`` it was found, for errors; ``remarks`` for people. ``partly``: only a part of the
-    volume was looked at, so that the anatomy may go on, or be, elsewhere. ``of_map``: it is a
-    region of a label map, and may be the same as another region of it."""
+    ``where`` it was found, for errors; ``remarks`` for people. ``partly``: a part of the volume,
+    or none of it, was looked at, so that the anatomy may go on, or be, elsewhere. ``of_map``: it is
+    a region of a label map, and may be the same as another region of it."""
 
     anatomy: str
     mask: np.ndarray | None
@@ -31,6 +31,10 @@ class MaskSource(Protocol):
 
     def names(self) -> frozenset[str]:
         """The anatomies it may have masks of."""
+
+    def was_looked_at(self) -> bool:
+        """Whether anybody looked for anatomies: without a label map, a folder of masks or an
+        RTSTRUCT nobody did, and a missing mask says nothing."""
 
     def files(self, anatomies: Sequence[str]) -> list[Path]:
         """What is read for ``anatomies``; a file may be missing."""

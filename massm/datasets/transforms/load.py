@@ -27,8 +27,8 @@ def particles_in_volume(path: Path, count: int, grid: Grid) -> np.ndarray:
     points = grid.to_voxel(read_particles(path, count))
     if not in_field_of_view(points, grid.shape, JUT_VOXELS).all():
         raise ShapeError(
-            f'{path}: particles lie outside of the volume; they belong to another, run build_pdm '
-            'again'
+            f'{path}: particles lie outside of the volume; they belong to another: run massm pdm '
+            'again, or, if they were imported, import a project in the frame of the scans (RAS mm)'
         )
     return points
 

@@ -16,7 +16,7 @@ from massm.structures import AnatomyStatus
 class RandomRemoval(BaseTransform):
     """Fills one whole anatomy with a tissue that borders on it and makes it absent, so that a
     detector learns absence from more than the few subjects who lack something. Comes before
-    spatial steps, while the mask still fits.
+    spatial steps, while the masks still fit. Shapes that came without a mask stay.
 
     Args:
         prob: how often it acts.
@@ -33,15 +33,18 @@ class RandomRemoval(BaseTransform):
             ConfigError: a spatial step came before, so that no mask fits any more.
         """
         rng = results['rng']
-        whole = np.flatnonzero(results['has_box'])
-        if rng.random() >= self.prob or len(whole) == 0:
+        if rng.random() >= self.prob or not results['has_box'].any():
             return results
-        k = int(rng.choice(whole))
-        if results['mask'][k] is None:
+        if results.get('files_left', False):
             raise ConfigError(
                 f'RandomRemoval: no mask fits {results["id"]} after a spatial step; move '
                 'RandomRemoval before flips, warps and crops in the pipeline'
             )
+        has_mask = np.array([path is not None for path in results['mask']])
+        removable = np.flatnonzero(results['has_box'] & has_mask)
+        if len(removable) == 0:
+            return results
+        k = int(rng.choice(removable))
         mask, _ = read_mask(results['mask'][k])
         inside = binary_dilation(mask)
         rim = binary_dilation(inside, iterations=self.rim) & ~inside

@@ -38,6 +38,8 @@ def mark_cut(results: dict[str, Any]) -> None:
 
 
 def leave_files_behind(results: dict[str, Any]) -> None:
-    """The subject's masks and meshes no longer lie where its volume shows the anatomies."""
+    """The subject's masks and meshes no longer lie where its volume shows the anatomies.
+    ``files_left`` tells such a sample from one that never had any."""
+    results['files_left'] = True
     for key in ('mask', 'mesh'):
         results[key] = [None] * len(results['anatomies'])

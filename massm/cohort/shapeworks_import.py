@@ -1,44 +1,36 @@
-"""ShapeWorks projects to and from a dataset's shape folders, nothing lost on the way.
+"""ShapeWorks projects into a dataset's shape folders, nothing lost on the way.
 
 Particles are copied as they are, byte for byte; matrices and groups live on in the folder's own
-``project.swproj``, which export reads. Several domains are several anatomies.
+``project.swproj``, which export reads (:mod:`massm.cohort.shapeworks_export`). Several domains are
+several anatomies.
 """
 
-import json
-import shutil
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from massm.cohort.correspondences import enter_shapes, shapes_folder, whole_subjects
+from massm.cohort.correspondences import enter_shapes, shapes_folder, withdraw_shapes
 from massm.cohort.earlier_dataset import mark_unfinished, record_file
 from massm.cohort.gone_shapes import remove_gone, shapes_of
 from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
-from massm.cohort.mirror_images import forget_mirror_images
 from massm.cohort.shape_folder import (
     RegisteredShape,
     forget_model,
-    particle_file,
     read_world,
     write_template_shape,
 )
+from massm.cohort.shape_records import IMPORTED, mesh_file, particle_file, write_shape_record
 from massm.cohort.shape_summary import write_summary
-from massm.cohort.shapeworks_subject import ProjectShape, check_place, check_shape
+from massm.cohort.shapeworks_subject import ProjectShape, check_in_scan, check_place, check_shape
 from massm.cohort.surface_cohort import ShapeSource
-from massm.errors import DatasetError, ShapeError
-from massm.io.atomic import replacing
+from massm.errors import ShapeError
+from massm.io.atomic import copy_file
 from massm.io.meshes import read_mesh, write_mesh
 from massm.io.names import check_name
 from massm.io.particles import read_particles, write_particles
-from massm.io.shapeworks import (
-    Project,
-    ProjectDomain,
-    ProjectSubject,
-    read_project,
-    write_project,
-)
+from massm.io.shapeworks import Project, read_project
 from massm.shape.quality import measure
 from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import AnatomyStatus, Mesh
@@ -73,8 +65,8 @@ def import_project(path: Path, root: Path, anatomies: list[str], spacing: float)
     domains = list(zip(project.domains, anatomies, strict=True))
     shapes = [_domain_shapes(project, *names, manifest, remarks) for names in domains]
     for anatomy, found in zip(anatomies, shapes, strict=True):
-        manifest = _import_domain(project, found, anatomy, manifest, remarks)
-    manifest.save()
+        manifest = _import_domain(found, anatomy, manifest, remarks)
+        manifest.save()
     return remarks
 
 
@@ -103,75 +95,6 @@ def _columns(project: Project) -> list[str]:
     return remarks
 
 
-def export_project(root: Path, anatomies: list[str], path: Path) -> None:
-    """Writes a project of the dataset's ``anatomies`` with its files in the project's folder:
-    subjects who have particles of any of them.
-
-    Raises:
-        DatasetError: an anatomy has no particles, or what is at ``path`` is no export.
-    """
-    manifest = load_manifest(root)
-    _check_target(path)
-    rows: dict[str, ProjectSubject] = {}
-    for anatomy in anatomies:
-        folder = shapes_folder(manifest, check_name(anatomy, '--anatomy', DatasetError))
-        if not (folder / 'project.swproj').is_file():
-            raise DatasetError(
-                f'{folder}: holds no particles; run tools/build_pdm.py {root}, or choose from '
-                f'{", ".join(manifest.anatomies)}'
-            )
-        source = read_project(folder / 'project.swproj')
-        for subject in source.subjects:
-            check_name(subject.name, str(source.path), ShapeError)
-            domain = next(iter(subject.domains.values()))
-            copied = _copy_domain(source, subject.name, domain, anatomy, path.parent)
-            earlier = rows.get(subject.name)
-            domains = {**(earlier.domains if earlier else {}), anatomy: copied}
-            groups = {**(earlier.groups if earlier else {}), **subject.groups}
-            rows[subject.name] = ProjectSubject(subject.name, domains, groups)
-    write_project(path, list(rows.values()))
-
-
-def _check_target(path: Path) -> None:
-    if path.suffix.lower() != '.swproj':
-        raise DatasetError(f'{path}: is no name of a project; call it {path.stem}.swproj')
-    if path.exists() and not _is_export(path):
-        raise DatasetError(
-            f'{path}: is there and was not exported from here, or was worked on since; choose '
-            'another name, so that nothing of yours is replaced'
-        )
-
-
-def _is_export(path: Path) -> bool:
-    """Whether a project is as :func:`export_project` leaves it: without parameters of ShapeWorks,
-    its particles called as :func:`_copy_domain` calls them."""
-    try:
-        settings = json.loads(path.read_text(encoding='utf-8'))
-        rows = read_project(path).subjects
-    except (OSError, ValueError):
-        return False
-    names = [(s.name, domain.local) for s in rows for domain in s.domains.values()]
-    called = all(
-        local is not None and local.endswith(f'/{s}_local.particles') for s, local in names
-    )
-    return called and not settings.get('groomed') and not settings.get('optimize')
-
-
-def _copy_domain(
-    source: Project, subject: str, domain: ProjectDomain, anatomy: str, out: Path
-) -> ProjectDomain:
-    """The domain with its files copied under ``out``, one folder an anatomy."""
-    copies = {}
-    for kind in ('groomed', 'local', 'world'):
-        relative = getattr(domain, kind)
-        if relative is not None:
-            file = source.file(relative)
-            label = '' if kind == 'groomed' else f'_{kind}'
-            copies[kind] = f'{anatomy}/{subject}{label}{file.suffix}'
-            _copy(file, out / copies[kind])
-    return replace(domain, shape=copies.get('groomed'), **copies)
-
-
 def _domain_shapes(
     project: Project, domain: str, anatomy: str, manifest: Manifest, remarks: list[str]
 ) -> dict[str, tuple[ProjectShape, str]]:
@@ -184,30 +107,51 @@ def _domain_shapes(
     Raises:
         ShapeError: none, none for training, or one that cannot be used.
     """
-    known = {subject.id: subject.split for subject in manifest.subjects}
-    entries = {s.id: s.anatomies[anatomy] for s in whole_subjects(manifest, anatomy)}
-    masks = {name: entry.mask for name, entry in entries.items() if entry.mask is not None}
-    found = {}
+    known = {subject.id: subject for subject in manifest.subjects}
+    found, unmasked = {}, []
     for subject in project.included:
         if domain not in subject.domains:
             continue
-        named = project.split_of(subject)
-        split = known.get(subject.name, named)
+        named, own = project.split_of(subject), known.get(subject.name)
+        split = named if own is None else own.split
         if split != named and 'split' in subject.groups:
             remarks.append(
                 f'{subject.name}: {named} in the project, stays {split} as in dataset.json'
             )
         shape = check_shape(project, subject, domain)
-        if subject.name in masks:
-            check_place(project, shape, manifest.path(masks[subject.name]))
+        if own is not None and not _lies_at_mask(project, shape, manifest, own, anatomy):
+            unmasked.append(subject.name)
         found[subject.name] = shape, split
     if not any(split == 'train' for _, split in found.values()):
         raise ShapeError(f'{project.path}: domain {domain} has no training shape; include some')
+    if unmasked:
+        remarks.append(
+            f'no mask of {anatomy} in {len(unmasked)} scans ({unmasked[0]}): taken as RAS mm, in '
+            'which its particles lie within them'
+        )
     return found
 
 
+def _lies_at_mask(
+    project: Project, shape: ProjectShape, manifest: Manifest, subject: SubjectEntry, anatomy: str
+) -> bool:
+    """False where a subject of the dataset has a scan and no mask of a whole ``anatomy``, so that
+    only the scan's bounds tell the frame; what is known not to be whole is not looked at.
+
+    Raises:
+        ShapeError: the shape lies elsewhere than the mask, or than the scan.
+    """
+    entry = subject.anatomies.get(anatomy)
+    if subject.image is None or (entry is not None and _is_known_otherwise(entry)):
+        return True
+    if entry is not None and entry.mask is not None:
+        check_place(project, shape, manifest.path(entry.mask))
+        return True
+    check_in_scan(project, shape, manifest.path(subject.image))
+    return False
+
+
 def _import_domain(
-    project: Project,
     shapes: dict[str, tuple[ProjectShape, str]],
     anatomy: str,
     manifest: Manifest,
@@ -216,8 +160,8 @@ def _import_domain(
     """Writes a domain's shapes into the dataset; the manifest with them."""
     folder = shapes_folder(manifest, anatomy)
     earlier = shapes_of(folder)
+    manifest = withdraw_shapes(manifest, anatomy)
     forget_model(folder)
-    forget_mirror_images(manifest, anatomy)
     remarks += _replaces(manifest, anatomy, shapes)
     for name, (shape, _) in shapes.items():
         _write_shape(folder, name, shape)
@@ -229,25 +173,48 @@ def _import_domain(
         posed = shape.mesh()
         posed = posed.with_vertices(shape.motion.apply(posed.vertices))
         quality = measure(shape.world(), posed, template, warp, mean)
-        mesh_file = folder / 'meshes' / f'{name}.ply'
-        source = ShapeSource(name, mesh_file, split == 'train', groups=shape.subject.groups)
+        mesh = mesh_file(folder, name)
+        source = ShapeSource(name, mesh, split == 'train', groups=shape.subject.groups)
         results.append(RegisteredShape(source, shape.motion, quality))
         matrices[name] = shape.domain.alignment, shape.domain.procrustes
     write_summary(folder, anatomy, results, matrices=matrices)
-    gone = remove_gone(folder, earlier, results)
-    if gone:
-        remarks.append(f'{anatomy}: removed, no longer in the project: {", ".join(gone)}')
+    remarks += _remove_gone(manifest, anatomy, earlier, results)
     splits = {name: split for name, (_, split) in shapes.items()}
     return enter_shapes(_with_anatomy(manifest, anatomy, splits), {anatomy: results})
 
 
 def _write_shape(folder: Path, name: str, shape: ProjectShape) -> None:
-    write_mesh(folder / 'meshes' / f'{name}.ply', shape.mesh())
-    _copy(shape.local_file, particle_file(folder, 'local', name))
+    write_mesh(mesh_file(folder, name), shape.mesh())
+    copy_file(shape.local_file, particle_file(folder, 'local', name))
     if shape.remark is None:
-        _copy(shape.world_file, particle_file(folder, 'world', name))
+        copy_file(shape.world_file, particle_file(folder, 'world', name))
     else:
         write_particles(particle_file(folder, 'world', name), shape.world())
+    write_shape_record(folder, name, IMPORTED, {})
+
+
+def _remove_gone(
+    manifest: Manifest, anatomy: str, earlier: dict[str, bool], results: list[RegisteredShape]
+) -> list[str]:
+    """Removes ``earlier`` shapes that are not imported; the surfaces that were made of masks stay.
+
+    Returns:
+        Remarks on both.
+    """
+    entries = {s.id: s.anatomies[anatomy] for s in manifest.subjects if anatomy in s.anatomies}
+    prepared = {name: e.mesh for name, e in entries.items() if e.mesh and not e.is_shape_alone}
+    kept = [manifest.path(mesh) for mesh in prepared.values()]
+    removed = remove_gone(shapes_folder(manifest, anatomy), earlier, results, kept)
+    gone = [name for name in removed if name not in prepared]
+    bare = [name for name in removed if name in prepared]
+    remarks = []
+    if gone:
+        remarks.append(f'{anatomy}: removed, no longer in the project: {", ".join(gone)}')
+    if bare:
+        remarks.append(
+            f'{anatomy}: without particles now, as they are not in the project: {", ".join(bare)}'
+        )
+    return remarks
 
 
 def _mean_template(folder: Path, subjects: list[str]) -> tuple[Mesh, SurfaceWarp, np.ndarray]:
@@ -256,7 +223,7 @@ def _mean_template(folder: Path, subjects: list[str]) -> tuple[Mesh, SurfaceWarp
     world = read_world(folder, subjects)
     mean = world.mean(0)
     nearest = int(np.argmin(((world - mean) ** 2).sum((1, 2))))
-    mesh = read_mesh(folder / 'meshes' / f'{subjects[nearest]}.ply')
+    mesh = read_mesh(mesh_file(folder, subjects[nearest]))
     local = read_particles(particle_file(folder, 'local', subjects[nearest]))
     warp = SurfaceWarp(mesh.vertices, local)
     template = mesh.with_vertices(warp.apply(mean))
@@ -318,8 +285,3 @@ def _without_imported(subject: SubjectEntry, anatomy: str, names: Collection[str
         return subject
     others = {name: e for name, e in subject.anatomies.items() if name != anatomy}
     return replace(subject, anatomies=others)
-
-
-def _copy(source: Path, target: Path) -> None:
-    with replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
