@@ -187,3 +187,7 @@ def test_no_command_writes_over_what_another_made(tmp_path, capsys):
     with pytest.raises(ConfigError, match='no model directory'):
         export_model(None, tmp_path / 'a.pth', tmp_path)
     assert everything(tmp_path) == {'s0001/ct.nii.gz'}
+    (tmp_path / 'a.pth').write_text('weights')
+    with pytest.raises(ConfigError, match='is a file, and a model is a folder'):
+        export_model(None, tmp_path / 'a.pth', tmp_path / 'a.pth')
+    assert (tmp_path / 'a.pth').read_text() == 'weights'

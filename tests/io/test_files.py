@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 from pathlib import Path
 
 import nibabel
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from massm.errors import ImageError, ShapeError
-from massm.io.atomic import replacing, replacing_folder
+from massm.io.atomic import replacing, replacing_folder, write_text
 from massm.io.meshes import read_mesh, write_mesh
 from massm.io.nifti import map_volume, read_mask, read_volume, write_volume
 from massm.io.particles import read_particles, write_particles
@@ -155,3 +156,21 @@ def test_a_folder_that_cannot_be_put_in_place_leaves_the_older_one(tmp_path, mon
     with pytest.raises(OSError, match='no space'), replacing_folder(tmp_path / 'model', {'a'}):
         pass
     assert (tmp_path / 'model/a').read_text() == 'old'
+
+
+def test_a_file_where_a_folder_would_be_is_refused_and_kept(tmp_path):
+    (tmp_path / 'best.pth').write_text('weights')
+    with pytest.raises(OSError, match=r'best\.pth: is a file'):  # noqa: SIM117
+        with replacing_folder(tmp_path / 'best.pth', {'a'}):
+            pass
+    assert (tmp_path / 'best.pth').read_text() == 'weights'
+    assert [p.name for p in tmp_path.iterdir()] == ['best.pth']
+
+
+def test_writing_leaves_the_mask_of_new_files_alone(tmp_path, monkeypatch):
+    """It is the whole process's: a thread that changes it for a moment changes all files' rights."""
+    there = os.umask(0o027)
+    os.umask(there)
+    monkeypatch.setattr(os, 'umask', lambda mask: pytest.fail('sets the mask of all threads'))
+    write_text(tmp_path / 'a', 'text')
+    assert (tmp_path / 'a').stat().st_mode & 0o777 == 0o666 & ~there
