@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
         folders = {name: str(args.out / name / 'result.json') for name in done}
         print(json.dumps({'images': len(images), 'results': folders}, indent=1))
     elif done:
-        print(f'{len(done)} of {len(images)} images in {args.out}; summary.csv has a row each')
+        told = f'{len(done)} of {len(images)} images in {args.out}; summary.csv there has a row for'
+        print(f'{told} each anatomy of every result')
     return int(len(done) < len(images))
 
 
@@ -221,7 +222,7 @@ def unique_names(images: list[Path]) -> list[str]:
     twice = [str(p) for p, n in Counter(Path(i).resolve() for i in images).items() if n > 1]
     if twice:
         raise ConfigError(f'{twice[0]}: named twice; give each image once')
-    labels = _labels([Path(image) for image in images])
+    labels = _labels([_absolute(image) for image in images])
     for depth in range(1, 20):
         names = ['_'.join(parts[-depth:]) for parts in labels]
         if len({name.casefold() for name in names}) == len(names):
@@ -229,12 +230,17 @@ def unique_names(images: list[Path]) -> list[str]:
     return _numbered(names)
 
 
+def _absolute(image: Path) -> Path:
+    """Without ``..``, and links as they are called: what they lead to may have no name at all."""
+    return Path(os.path.abspath(image))  # noqa: PTH100  resolve() follows links
+
+
 def _labels(images: list[Path]) -> list[list[str]]:
-    """The parts of each path, the last without what makes it a file unless that alone tells it from
-    another beside it."""
+    """The parts of each absolute path, the last without what makes it a file unless that alone
+    tells it from another beside it."""
     from massm.io.images import scan_name
 
-    plain = [(*image.absolute().parts[1:-1], scan_name(image)) for image in images]
+    plain = [(*image.parts[1:-1], scan_name(image)) for image in images]
     counts = Counter(plain)
     return [
         [*parts[:-1], image.name if counts[parts] > 1 else parts[-1]]

@@ -111,8 +111,9 @@ def look_at(source: str, volume: np.ndarray, grid: Grid, modality: str) -> list[
 
 
 def is_scan(path: Path) -> bool:
-    """Whether a file's name says that it is one of the images read here."""
-    return path.name.lower().endswith(SUFFIXES)
+    """Whether a file's name says that it is one of the images read here; hidden files, such as
+    macOS lays beside every file on a foreign disk (``._ct.nii.gz``), are none."""
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith('.')
 
 
 def scan_name(path: Path) -> str:

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,6 +177,15 @@ def test_no_two_images_share_a_folder(images, names):
     found = unique_names(images)
     assert len({name.casefold() for name in found}) == len(images)
     assert names is None or [n.split('_')[-1] for n in names] == [n.split('_')[-1] for n in found]
+
+
+def test_a_folder_named_by_dots_is_called_as_it_is(tmp_path, monkeypatch):
+    (tmp_path / 'series/out').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / 'series/out')
+    assert unique_names([Path('..')]) == ['series']
+    assert unique_names([Path()]) == ['out']
+    (tmp_path / 'patient.nii').symlink_to(tmp_path / 'SHA256E-s1')
+    assert unique_names([Path('../../patient.nii')]) == ['patient']
 
 
 def test_no_command_writes_over_what_another_made(tmp_path, capsys):

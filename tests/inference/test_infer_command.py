@@ -52,6 +52,16 @@ def test_no_scan_stops_the_others(run, tmp_path, capsys, jobs):
     assert {row['subject'] for row in rows} == {'a.nii', 'a.nii.gz'}
 
 
+def test_a_folder_stands_for_its_scans_without_hidden_files(tmp_path):
+    """macOS lays a companion of a few bytes beside every file on a foreign disk."""
+    from massm.inference.inferencer import MASSMInferencer
+
+    for name in ('ct.nii.gz', '._ct.nii.gz', '.mr.nrrd', 'notes.txt'):
+        (tmp_path / name).touch()
+    inferencer = MASSMInferencer.__new__(MASSMInferencer)  # knows no model
+    assert inferencer.list_images([tmp_path]) == [tmp_path / 'ct.nii.gz']
+
+
 def test_a_users_folder_is_left_alone_and_told(run, tmp_path, capsys):
     mine = tmp_path / 'out/p1/meshes/manual_edit.stl'
     mine.parent.mkdir(parents=True)

@@ -168,7 +168,7 @@ def test_a_file_where_a_folder_would_be_is_refused_and_kept(tmp_path):
 
 
 def test_writing_leaves_the_mask_of_new_files_alone(tmp_path, monkeypatch):
-    """It is the whole process's: a thread that changes it for a moment changes all files' rights."""
+    """It is the whole process's: whoever changes it for a moment does so for all threads."""
     there = os.umask(0o027)
     os.umask(there)
     monkeypatch.setattr(os, 'umask', lambda mask: pytest.fail('sets the mask of all threads'))
