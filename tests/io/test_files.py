@@ -84,6 +84,39 @@ def test_meshes_come_back(tmp_path, sphere):
         read_mesh(tmp_path / 'none.ply')
 
 
+@pytest.mark.parametrize(
+    ('suffix', 'reader'),
+    [
+        ('ply', 'vtkPLYReader'),
+        ('stl', 'vtkSTLReader'),
+        ('obj', 'vtkOBJReader'),
+        ('vtk', 'vtkPolyDataReader'),
+        ('vtp', 'vtkXMLPolyDataReader'),
+    ],
+)
+def test_meshes_say_their_frame_where_slicer_looks_for_it(tmp_path, sphere, suffix, reader):
+    """As Slicer's model storage reads them, which takes a file that says nothing for LPS."""
+    import vtk
+
+    path = tmp_path / f'a.{suffix}'
+    write_mesh(path, sphere, {'deviation_mm': sphere.vertices[:, 0]})
+    source = getattr(vtk, reader)()
+    source.SetFileName(str(path))
+    source.Update()
+    data = source.GetOutput()
+    said = {
+        'ply': lambda: [source.GetComments().GetValue(i) for i in range(2)],
+        'obj': lambda: [source.GetComment()],
+        'vtp': lambda: [f'SPACE={data.GetFieldData().GetAbstractArray("SPACE").GetValue(0)}'],
+    }.get(suffix, lambda: [source.GetHeader()])()
+    assert any('SPACE=RAS' in words for words in said)
+    bounds = np.array(data.GetBounds()).reshape(3, 2)
+    assert np.allclose(bounds.T, [sphere.vertices.min(0), sphere.vertices.max(0)], atol=1e-4)
+    back = read_mesh(path)
+    assert np.allclose(back.vertices.max(0), sphere.vertices.max(0), atol=1e-4)
+    assert len(back.faces) == len(sphere.faces)
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_scraps(tmp_path):
     target = tmp_path / 'a.txt'
     target.write_text('old')

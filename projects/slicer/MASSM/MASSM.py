@@ -296,7 +296,8 @@ class MASSMLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def _surface(path, anatomy, color):
-        """A surface, read here and not by Slicer's reader, which would take it for LPS."""
+        """A surface, read here and not by Slicer's reader, which would take those of earlier
+        versions, which do not tell their frame, for LPS."""
         reader = vtk.vtkPolyDataReader()
         reader.SetFileName(str(path))
         reader.ReadAllScalarsOn()
