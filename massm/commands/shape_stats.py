@@ -21,6 +21,7 @@ import numpy as np
 
 from massm.errors import ShapeError
 from massm.io.atomic import write_text
+from massm.io.names import some_of
 from massm.io.particles import read_particles
 from massm.io.shapeworks import Project, ProjectDomain, ProjectSubject, read_project
 from massm.io.tables import read_table
@@ -131,11 +132,7 @@ def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str,
 
 def _say_left_out(why: str, names: list[str]) -> None:
     if names:
-        print(f'{why}, left out: {_shown(names)}', file=sys.stderr)
-
-
-def _shown(names: list[str]) -> str:
-    return ', '.join(names[:5]) + (', ...' if len(names) > 5 else '') + f' ({len(names)})'
+        print(f'{why}, left out: {some_of(names)}', file=sys.stderr)
 
 
 def _column(path: Path, column: str) -> dict[str, str]:
