@@ -22,6 +22,7 @@ from massm.engine.distributed import prepare_processes, unwrapped
 from massm.engine.hooks import PredictionHook
 from massm.evaluation.case_prediction import CasePrediction
 from massm.evaluation.summary import (
+    COUNTS,
     TESTED,
     Row,
     by_anatomy,
@@ -186,4 +187,4 @@ def print_table(metrics: dict[str, dict]) -> None:
 def _cell(key: str, value: float | None) -> str:
     if value is None:
         return '-'
-    return f'{value:.0f}' if key in ('found', 'missed', 'false') else f'{value:.2f}'
+    return f'{value:.0f}' if key in COUNTS else f'{value:.2f}'

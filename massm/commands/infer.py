@@ -7,10 +7,12 @@ Examples:
   massm infer --model work_dirs/run/best.pth --config CONFIG ct.nii.gz --out out/
 
 Inputs: NIfTI, NRRD, MetaImage, a folder or zip of one DICOM series, or a folder of images. Each
-gets a folder in OUT with `result.json`; `summary.csv` and `project.swproj` are about all results in
-OUT, those of earlier runs too. Nothing but an earlier result of the same image is ever replaced:
-patients whose files are called alike need one call for all, or an OUT each.
-An image that cannot be used is told and left out; the exit code is then 1.
+gets a folder in OUT with `result.json`; `summary.csv` is about all results in OUT, those of earlier
+runs too, and `project.swproj` about those whose particles mean the same points as this model's.
+Nothing but an earlier result of the same image is ever replaced: patients whose files are called
+alike need one call for all, or an OUT each, and series of one folder an OUT each.
+An image that cannot be used is told and left out (an earlier result of it stays); the exit code is
+then 1.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +33,7 @@ from massm.inference.earlier_results import (
     COHORT_FILES,
     check_out,
     check_replaceable,
-    result_folders,
+    has_result_of,
 )
 from massm.inference.model_search import find_model
 from massm.inference.result_formats import DEFAULT_FORMATS, FORMATS
@@ -83,41 +85,62 @@ def run(args: argparse.Namespace) -> int:
     names = unique_names(images)
     make_writable(args.out)
     check_out(args.out)
-    done = _infer(inferencer, images, names, args)
+    done, faults = _infer(inferencer, images, names, args)
     if args.json:
         folders = {name: str(args.out / name / 'result.json') for name in done}
         print(json.dumps({'images': len(images), 'results': folders}, indent=1))
     elif done:
-        print(f'{len(done)} of {len(images)} images in {args.out}; summary.csv has a row each')
-    return int(len(done) < len(images))
+        told = f'{len(done)} of {len(images)} images in {args.out}; summary.csv there has a row for'
+        print(f'{told} each anatomy of every result')
+    return int(faults > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of an image: its ``result`` once that is on disk, and what went wrong, with a
+    result of its report alone."""
+
+    name: str
+    image: Path
+    result: 'InferenceResult | None' = None
+    error: Exception | None = None
 
 
 def _infer(
     inferencer: 'MASSMInferencer', images: list, names: list[str], args: argparse.Namespace
-) -> list[str]:
+) -> tuple[list[str], int]:
     """Writes and tells every result, and the cohort's files, also when it is interrupted; the names
-    of those that are done."""
+    of those that are done, and how many errors there were."""
     from massm.inference.cohort_files import write_cohort_files
 
-    done, failed = [], set()
-    results = finished(inferencer, images, names, args)
+    done, faults = [], 0
+    outcomes = finished(inferencer, images, names, args)
     if len(images) > 1:
-        results = track(results, len(images), 'images', stderr=args.json)
+        outcomes = track(outcomes, len(images), 'images', stderr=args.json)
     try:
-        for name, result in results:
-            if isinstance(result, Exception):
-                print(f'error: {result}', file=sys.stderr)
-                # What was refused left what is there as it was: it may be another image's.
-                if not isinstance(result, ConfigError):
-                    failed.add(name)
+        for outcome in outcomes:
+            faults += outcome.error is not None
+            _tell_error(outcome, args)
+            if outcome.result is None:
                 continue
-            done.append(name)
+            done.append(outcome.name)
             if not args.json:
-                _show(result, f'{name} ({names.index(name) + 1} of {len(images)})')
+                number = names.index(outcome.name) + 1
+                _show(outcome.result, f'{outcome.name} ({number} of {len(images)})')
     finally:
-        if set(result_folders(args.out)) - failed:
-            write_cohort_files(args.out, failed)
-    return done
+        for left_out in write_cohort_files(args.out, inferencer.identity.correspondences):
+            print(left_out, file=sys.stderr)
+    return done, faults
+
+
+def _tell_error(outcome: Outcome, args: argparse.Namespace) -> None:
+    """What went wrong, and that an earlier result of the image is still there and listed."""
+    if outcome.error is None:
+        return
+    print(f'error: {outcome.error}', file=sys.stderr)
+    folder = args.out / outcome.name
+    if outcome.result is None and has_result_of(folder, outcome.image, args.series):
+        print(f'{folder}: the result of an earlier run stays', file=sys.stderr)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -129,46 +152,57 @@ def _check(args: argparse.Namespace) -> None:
 
 def finished(
     inferencer: 'MASSMInferencer', images: list, names: list[str], args: argparse.Namespace
-) -> Iterator[tuple[str, 'InferenceResult | Exception']]:
+) -> Iterator[Outcome]:
     """Each image's result once it is on disk, or why there is none. ``--jobs`` results are written
     while the network goes on; no more are kept."""
-    waiting: deque[tuple[str, Future]] = deque()
+    waiting: deque[tuple[str, Path, Future]] = deque()
     jobs = (os.cpu_count() or 1) if args.jobs < 0 else args.jobs
     with ThreadPoolExecutor(jobs) as pool:
         for image, name in zip(images, names, strict=True):
             try:
-                check_replaceable(args.out / name, image)
+                check_replaceable(args.out / name, image, args.series)
                 if 'dicomseg' in args.formats:
                     check_segmentable(Path(image))
                 result = inferencer(image)[0]
             except Exception as error:  # one image never stops the others; what it was is told
-                yield name, _told(image, error, args)
+                yield Outcome(name, image, error=_told(image, error, args))
                 continue
-            waiting.append((name, pool.submit(_write, args, name, result)))
+            waiting.append((name, image, pool.submit(_write, args, name, result)))
             if len(waiting) > jobs:
                 yield _outcome(*waiting.popleft(), args)
         while waiting:
             yield _outcome(*waiting.popleft(), args)
 
 
-def _write(args: argparse.Namespace, name: str, result: 'InferenceResult') -> 'InferenceResult':
+def _write(
+    args: argparse.Namespace, name: str, result: 'InferenceResult'
+) -> tuple['InferenceResult', Exception | None]:
+    """The result as it is on disk, and why it has no report. Nothing can be wrong with a result
+    whose page cannot be drawn."""
     from massm.inference.result_files import write_result
 
     result = write_result(args.out / name, result, args.formats)
-    if args.report:
-        from massm.visualization.report import write_report
-
-        write_report(args.out / name / 'report.html', name, result)
-    return replace(result, volume=None)
+    error = _report(args.out / name / 'report.html', name, result) if args.report else None
+    return replace(result, volume=None), error
 
 
-def _outcome(
-    name: str, written: Future, args: argparse.Namespace
-) -> tuple[str, 'InferenceResult | Exception']:
+def _report(path: Path, name: str, result: 'InferenceResult') -> Exception | None:
+    from massm.visualization.report import write_report
+
     try:
-        return name, written.result()
+        write_report(path, name, result)
+    except Exception as error:  # it is told beside the result
+        return error
+    return None
+
+
+def _outcome(name: str, image: Path, written: Future, args: argparse.Namespace) -> Outcome:
+    try:
+        result, error = written.result()
     except Exception as error:
-        return name, _told(name, error, args)
+        return Outcome(name, image, error=_told(name, error, args))
+    told = error and _told(args.out / name / 'report.html', error, args)
+    return Outcome(name, image, result, told)
 
 
 def _told(image: object, error: Exception, args: argparse.Namespace) -> Exception:
@@ -221,7 +255,7 @@ def unique_names(images: list[Path]) -> list[str]:
     twice = [str(p) for p, n in Counter(Path(i).resolve() for i in images).items() if n > 1]
     if twice:
         raise ConfigError(f'{twice[0]}: named twice; give each image once')
-    labels = _labels([Path(image) for image in images])
+    labels = _labels([_absolute(image) for image in images])
     for depth in range(1, 20):
         names = ['_'.join(parts[-depth:]) for parts in labels]
         if len({name.casefold() for name in names}) == len(names):
@@ -229,12 +263,17 @@ def unique_names(images: list[Path]) -> list[str]:
     return _numbered(names)
 
 
+def _absolute(image: Path) -> Path:
+    """Without ``..``, and links as they are called: what they lead to may have no name at all."""
+    return Path(os.path.abspath(image))  # noqa: PTH100  resolve() follows links
+
+
 def _labels(images: list[Path]) -> list[list[str]]:
-    """The parts of each path, the last without what makes it a file unless that alone tells it from
-    another beside it."""
+    """The parts of each absolute path, the last without what makes it a file unless that alone
+    tells it from another beside it."""
     from massm.io.images import scan_name
 
-    plain = [(*image.absolute().parts[1:-1], scan_name(image)) for image in images]
+    plain = [(*image.parts[1:-1], scan_name(image)) for image in images]
     counts = Counter(plain)
     return [
         [*parts[:-1], image.name if counts[parts] > 1 else parts[-1]]

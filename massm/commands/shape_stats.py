@@ -1,7 +1,8 @@
 """Compactness, generalization and specificity of a ShapeWorks project or a model folder, and the
 difference between two groups.
 
-Of the training shapes alone: not of excluded, validation and test ones.
+Of the training shapes alone: not of excluded, validation and test ones, nor of a project's subjects
+that lack a domain.
 
 Examples:
   python tools/shape_stats.py data/phantom/shapes/spleen --out stats.json
@@ -12,6 +13,7 @@ Examples:
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ import numpy as np
 
 from massm.errors import ShapeError
 from massm.io.atomic import write_text
+from massm.io.names import some_of
 from massm.io.particles import read_particles
-from massm.io.shapeworks import read_project
+from massm.io.shapeworks import Project, ProjectDomain, ProjectSubject, read_project
 from massm.io.tables import read_table
 from massm.shape.group_difference import group_difference
 from massm.shape.statistics import shape_statistics
@@ -39,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
     """Computes; entry k-1 of each list is for k modes.
 
     Raises:
-        ShapeError: there are no particles, they do not correspond, or the groups are not two.
+        ShapeError: there are no particles, they do not correspond, two subjects are called alike,
+            or the groups are not two.
     """
     names, world, groups = _read(args.model)
     result: dict[str, Any] = shape_statistics(world)
@@ -59,21 +63,49 @@ def _read(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]
     if path.is_dir():
         return _read_folder(path)
     project = read_project(path)
-    shapes = {}
-    training = [s for s in project.included if project.split_of(s) == 'train']
-    _say_left_out([s.name for s in project.subjects if s not in training])
-    if not training:
-        raise ShapeError(f'{path}: every subject is excluded or held out; include some')
-    for subject in training:
-        files = [subject.domains[d].world for d in project.domains if d in subject.domains]
-        if len(files) < len(project.domains) or None in files:
-            raise ShapeError(
-                f'{path}: {subject.name} has no world particles of every domain; optimise first'
-            )
-        shapes[subject.name] = np.concatenate([read_particles(project.file(str(f))) for f in files])
-    if len({len(shape) for shape in shapes.values()}) > 1:
+    training = _training(project)
+    whole = [s for s in training if all(file is not None for file in _world_files(project, s))]
+    _say_left_out('without world particles of every domain', _names_but(training, whole))
+    if not whole:
+        domains = ', '.join(project.domains) or 'it has none'
+        raise ShapeError(
+            f'{path}: no subject has world particles of every domain ({domains}); optimise first, '
+            'or leave domains out'
+        )
+    shapes = [
+        np.concatenate([read_particles(project.file(str(f))) for f in _world_files(project, s)])
+        for s in whole
+    ]
+    if len({len(shape) for shape in shapes}) > 1:
         raise ShapeError(f'{path}: subjects have different numbers of particles; optimise again')
-    return list(shapes), np.stack(list(shapes.values())), project.group_columns()
+    return [s.name for s in whole], np.stack(shapes), project.group_columns()
+
+
+def _training(project: Project) -> list[ProjectSubject]:
+    """The subjects that make the model, each with a name of its own; who else there is is told.
+
+    Raises:
+        ShapeError: there is none, or two are called alike.
+    """
+    names = [subject.name for subject in project.included]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ShapeError(f'{project.path}: several subjects are called {doubled[0]}; rename them')
+    training = [s for s in project.included if project.split_of(s) == 'train']
+    _say_left_out('not of the training shapes', _names_but(project.subjects, training))
+    if not training:
+        raise ShapeError(f'{project.path}: every subject is excluded or held out; include some')
+    return training
+
+
+def _names_but(subjects: Sequence[ProjectSubject], taken: Sequence[ProjectSubject]) -> list[str]:
+    return [subject.name for subject in subjects if subject not in taken]
+
+
+def _world_files(project: Project, subject: ProjectSubject) -> list[str | None]:
+    """The world particles of every domain, ``None`` where the subject has none."""
+    none = ProjectDomain()
+    return [subject.domains.get(domain, none).world for domain in project.domains]
 
 
 def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]:
@@ -83,7 +115,7 @@ def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str,
     known = shapes_of(path)
     # Validation and test shapes lie here too, and what earlier runs left; none shapes the model.
     names = [name for name, train in known.items() if train] if known else there
-    _say_left_out([name for name in there if name not in names])
+    _say_left_out('not of the training shapes', [name for name in there if name not in names])
     if known and not names:
         raise ShapeError(
             f'{path}: none of its {len(known)} shapes is a training one, they were laid on a fixed '
@@ -98,13 +130,9 @@ def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str,
     return names, np.stack(world), groups
 
 
-def _say_left_out(names: list[str]) -> None:
+def _say_left_out(why: str, names: list[str]) -> None:
     if names:
-        print(f'not of the training shapes, left out: {_shown(names)}', file=sys.stderr)
-
-
-def _shown(names: list[str]) -> str:
-    return ', '.join(names[:5]) + (', ...' if len(names) > 5 else '') + f' ({len(names)})'
+        print(f'{why}, left out: {some_of(names)}', file=sys.stderr)
 
 
 def _column(path: Path, column: str) -> dict[str, str]:
@@ -132,8 +160,7 @@ def _compare(
             f'{", ".join(kinds) or "none"} for these subjects; a comparison needs exactly two'
         )
     without = [name for name in names if not values.get(name)]
-    if without:
-        print(f'without {args.group}, left out: {_shown(without)}', file=sys.stderr)
+    _say_left_out(f'without {args.group}', without)
     members = [world[[values.get(name) == kind for name in names]] for kind in kinds]
     found = group_difference(members[0], members[1], args.permutations)
     return {

@@ -41,6 +41,13 @@ def with_mean(metrics: dict[str, dict]) -> dict[str, dict]:
     return {**metrics['anatomies'], 'all': metrics['mean']}
 
 
+def shown(key: str, value: float | None) -> str:
+    """A measure as a table tells it: a count whole, any other to three digits, ``-`` for none."""
+    if value is None:
+        return '-'
+    return f'{value:.0f}' if key in COUNTS else f'{value:.3g}'
+
+
 def _summarise(rows: list[Row]) -> dict[str, float]:
     keys = list(dict.fromkeys(key for row in rows for key in row if key not in LABELS))
     result = {}

@@ -40,12 +40,21 @@ def files_of(folder: Path) -> set[Path]:
     return {p for p in paths if p.is_file() and p.resolve().is_relative_to(root)}
 
 
-def check_replaceable(folder: Path, image: str | Path) -> None:
+def check_replaceable(folder: Path, image: str | Path, series: str | None = None) -> None:
     """Refuses a folder that the result of ``image`` would replace and that is none of it.
 
+    Args:
+        series: of a DICOM image: its UID, or the end of one as far as it is known.
+
     Raises:
-        ConfigError: it holds something and no result of ours, or that of another image.
+        ConfigError: it is a file, or holds something and no result of ours, or that of another
+            image or series.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(
+            f'{folder}: is a file, where the result of {image} would be; choose another --out, so '
+            'that nothing of yours is replaced'
+        )
     earlier = read_result(folder)
     if earlier is None and folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(
@@ -57,6 +66,23 @@ def check_replaceable(folder: Path, image: str | Path) -> None:
             f'{folder}: is the result of another image ({earlier.get("image")}) than {image}; '
             f'choose another --out, as {folder.parent / "SUBJECT"}, or remove that folder'
         )
+    if earlier is not None and not _may_be_of(earlier, series):
+        raise ConfigError(
+            f'{folder}: is the result of another series ({earlier["series"]}) of {image} than '
+            f'{series}; choose another --out, as {folder.parent / "SERIES"}, or remove that folder'
+        )
+
+
+def has_result_of(folder: Path, image: str | Path, series: str | None = None) -> bool:
+    """Whether ``folder`` holds an earlier result of ``image``, and of its ``series``."""
+    earlier = read_result(folder)
+    return earlier is not None and _is_of(earlier, Path(image)) and _may_be_of(earlier, series)
+
+
+def _may_be_of(earlier: dict, series: str | None) -> bool:
+    """Whether a result is of the ``series``, or either does not tell."""
+    known = earlier.get('series')
+    return not known or not series or str(known).endswith(series)
 
 
 def _is_of(earlier: dict, image: Path) -> bool:

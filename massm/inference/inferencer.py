@@ -17,6 +17,7 @@ from massm.inference.imaged_part import ImagedPart
 from massm.inference.judgement import Uncertainty, judge
 from massm.inference.memory import check_memory
 from massm.inference.model_directory import ModelDirectory, read_model
+from massm.inference.model_identity import ModelIdentity
 from massm.inference.population import quantiles_of
 from massm.inference.results import InferenceResult, ShapeResult
 from massm.inference.shape_skill import no_better_than_mean
@@ -84,6 +85,7 @@ class MASSMInferencer(BaseInferencer):
         self.score_threshold = (
             float(self.model.score_threshold) if score_threshold is None else score_threshold
         )
+        self.identity = ModelIdentity.of(self.model, _name(model, weights))
         self.device = next(self.model.parameters()).device
         self.chosen = _chosen(self.model.anatomies, anatomies)
         self._warps: dict[int, SurfaceWarp] = {}
@@ -129,6 +131,7 @@ class MASSMInferencer(BaseInferencer):
                 'imaged': ImagedPart.of(scan.volume, scan.grid),
                 'slices': scan.slices,
                 'oriented': scan.oriented,
+                'series': scan.series,
             }
         )
         return {'inputs': torch.as_tensor(volume)[None], 'data_samples': sample}
@@ -187,6 +190,8 @@ class MASSMInferencer(BaseInferencer):
             sample.slices,
             sample.oriented,
             self.modality,
+            sample.series,
+            self.identity,
         )
 
     def _blind(self, shapes: list[ShapeResult]) -> list[str]:
@@ -261,6 +266,13 @@ class MASSMInferencer(BaseInferencer):
 
     def _quantiles(self, name: str) -> dict[str, list[float]] | None:
         return self._directory and quantiles_of(self._directory.metadata['population'][name])
+
+
+def _name(model: str | Path | Config, weights: str | None) -> str:
+    """What to call a model: its folder, or a checkpoint with its folder."""
+    if isinstance(model, Config):
+        return '/'.join(Path(str(weights)).absolute().parts[-2:])
+    return Path(model).resolve().name
 
 
 def _deviation(mesh: Mesh, mean: np.ndarray, moved: np.ndarray) -> np.ndarray:

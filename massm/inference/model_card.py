@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from massm.evaluation.summary import with_mean
+from massm.evaluation.summary import shown, with_mean
 from massm.inference.measured_accuracy import ALL, MEASURES
 from massm.inference.shape_skill import no_better_than_mean
 from massm.structures.modality import MODALITIES
@@ -102,9 +102,8 @@ def _accuracy(metrics: dict[str, Any] | None) -> str:
         '| --- |' + ' --- |' * len(columns),
     ]
     for name, values in with_mean(metrics).items():
-        cells = [values.get(key) for key in columns]
-        shown = ' | '.join('-' if c is None else f'{c:.3g}' for c in cells)
-        rows.append(f'| {name} | {shown} |')
+        cells = [shown(key, values.get(key)) for key in columns]
+        rows.append(f'| {name} | {" | ".join(cells)} |')
     if blind := no_better_than_mean(metrics):
         rows += [
             '',

@@ -191,6 +191,11 @@ def _shape_model(path: Path, size: str) -> PointDistributionModel:
 
 def _check_replaceable(out: Path) -> None:
     """A model may replace another, and nothing else."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(
+            f'{out}: is a file, and a model is a folder; choose another --out, so that nothing of '
+            'yours is replaced'
+        )
     if out.is_dir() and any(out.iterdir()) and not (out / 'model.safetensors').is_file():
         raise ConfigError(
             f'{out}: is there and no model directory; choose another --out, so that nothing of '

@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,13 +65,13 @@ def write_result(
         text = json.dumps(to_json(result, formats), indent=1)
         write_text(temporary / 'result.json', text + '\n')
         temporary.chmod(0o755)
-        _replace(folder, temporary, result.source)
+        _replace(folder, temporary, result)
         return result
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _replace(folder: Path, temporary: Path, image: str) -> None:
+def _replace(folder: Path, temporary: Path, result: InferenceResult) -> None:
     """Puts ``temporary`` in the place of ``folder``: of an earlier result there, its own files go;
     other files stay.
 
@@ -82,7 +82,7 @@ def _replace(folder: Path, temporary: Path, image: str) -> None:
     if not folder.exists():
         temporary.replace(folder)
         return
-    check_replaceable(folder, image)
+    check_replaceable(folder, result.source, result.series)
     earlier = files_of(folder)
     new = {folder / p.relative_to(temporary): p for p in temporary.rglob('*') if p.is_file()}
     foreign = sorted(target for target in new if target.exists() and target not in earlier)
@@ -148,6 +148,8 @@ def to_json(result: InferenceResult, formats: Collection[str] = DEFAULT_FORMATS)
         'version': RESULT_VERSION,
         'image': result.source,
         'image_digest': content_digest(Path(result.source)),
+        'series': result.series,
+        'model': None if result.model is None else asdict(result.model),
         'frame': 'patient mm, RAS+',
         'warnings': list(result.warnings),
         'labels': 'labels.nii.gz' if 'labels' in formats else None,

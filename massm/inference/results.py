@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from massm.inference.model_identity import ModelIdentity
 from massm.inference.population import percentiles
 from massm.shape.size_measures import principal_axes, size_measures
 from massm.shape.surface_modes import SurfaceModes
@@ -73,7 +74,7 @@ class InferenceResult:
     """All anatomies of one image, in the geometry of the input file (``grid``). ``volume`` is the
     image itself (``grid.shape``, HU or an MR's own values), for pictures; ``slices`` the files of a
     DICOM folder; ``oriented`` whether the file says how it lies in the patient; ``modality`` the
-    model's."""
+    model's; ``series`` the UID of a DICOM image; ``model`` which model says all that."""
 
     source: str
     grid: Grid
@@ -83,3 +84,5 @@ class InferenceResult:
     slices: tuple[Path, ...] = ()
     oriented: bool = True
     modality: str = DEFAULT_MODALITY
+    series: str | None = None
+    model: ModelIdentity | None = None

@@ -9,6 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# The system tells it only to one who sets it, for all threads at once: asked before there are any.
+UMASK = _umask()
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` (same suffixes); renames it when the block ends. A
@@ -26,7 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         if not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(0o666 & ~UMASK)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -40,8 +50,13 @@ def replacing_folder(folder: Path, own: Collection[str]) -> Iterator[Path]:
     the block raises it stays as it was. One that cannot be moved, since something is mounted there
     or its parent is read-only, keeps its place and gets file after file, in the order they were
     written.
+
+    Raises:
+        NotADirectoryError: ``folder`` is a file, which stays as it is.
     """
     folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f'{folder}: is a file, where a folder would be written; move it')
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.is_dir() and (folder.is_mount() or not os.access(folder.parent, os.W_OK)):
         with tempfile.TemporaryDirectory(dir=folder, prefix='.partial-') as room:
@@ -81,12 +96,6 @@ def _copy_others(source: Path, target: Path, own: Collection[str]) -> None:
         if name.as_posix() not in own and not (target / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, target / name)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -79,6 +79,12 @@ def read_series(
     return volume, grid, notes, [item.path for item in slices]
 
 
+def series_uid(file: Path) -> str | None:
+    """The series that a slice is of; ``None`` where it tells none."""
+    header = _read_header(file)
+    return (header.series or None) if header else None
+
+
 def slice_files(folder: Path) -> list[Path]:
     """The slices below ``folder``, of all series, and nothing else that lies there; where there is
     none, whatever is not hidden."""

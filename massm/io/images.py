@@ -26,13 +26,15 @@ class Scan:
     """``volume`` ``grid.shape`` float32 (HU, or an MR's own values), its ``grid``, and what is odd
     about it. ``slices``: the files of a DICOM folder, in the order of the last axis. ``oriented``:
     whether the file says how it lies in the patient; where not, the grid is a guess that other
-    programs share only for a header that says nothing either."""
+    programs share only for a header that says nothing either. ``series``: the UID of what was
+    DICOM."""
 
     volume: np.ndarray
     grid: Grid
     warnings: tuple[str, ...] = ()
     slices: tuple[Path, ...] = ()
     oriented: bool = True
+    series: str | None = None
 
 
 def read_scan(
@@ -55,13 +57,17 @@ def read_scan(
     if not path.exists():
         raise ImageError(f'{path}: no such file or folder; check the path')
     slices: list[Path] = []
-    oriented = True
+    oriented, uid = True, None
     if path.is_dir():
         volume, grid, notes, slices = dicom.read_series(path, series, modality=modality)
+        uid = dicom.series_uid(slices[0])
     elif name.endswith('.zip'):
         with tempfile.TemporaryDirectory() as folder:
             unpack(path, Path(folder))
-            volume, grid, notes, _ = dicom.read_series(Path(folder), series, str(path), modality)
+            volume, grid, notes, files = dicom.read_series(
+                Path(folder), series, str(path), modality
+            )
+            uid = dicom.series_uid(files[0])
     elif name.endswith(NIFTI_SUFFIXES):
         volume, grid, oriented, notes = nifti.read_placed(
             path, frame=series if isinstance(series, int) else None
@@ -73,7 +79,7 @@ def read_scan(
         known = ', '.join(SUFFIXES)
         raise ImageError(f'{path}: not a kind of image known here; give {known} or a DICOM folder')
     warnings = (*notes, *look_at(str(path), volume, grid, modality))
-    return Scan(volume, grid, warnings, tuple(slices), oriented)
+    return Scan(volume, grid, warnings, tuple(slices), oriented, uid)
 
 
 def read_labels(path: Path) -> tuple[np.ndarray, Grid, bool]:
@@ -111,8 +117,9 @@ def look_at(source: str, volume: np.ndarray, grid: Grid, modality: str) -> list[
 
 
 def is_scan(path: Path) -> bool:
-    """Whether a file's name says that it is one of the images read here."""
-    return path.name.lower().endswith(SUFFIXES)
+    """Whether a file's name says that it is one of the images read here; hidden files, such as
+    macOS lays beside every file on a foreign disk (``._ct.nii.gz``), are none."""
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith('.')
 
 
 def scan_name(path: Path) -> str:

@@ -1,4 +1,9 @@
-"""Surface meshes on disk: PLY, STL, OBJ (trimesh) and VTK polydata (pyvista)."""
+"""Surface meshes on disk: PLY, STL, OBJ (trimesh) and VTK polydata (pyvista).
+
+Files written here say that they are in RAS, as 3D Slicer does (``SPACE=RAS`` in PLY's and OBJ's
+comments and in the headers of STL and of VTK's own format, a field ``SPACE`` in its XML): a file
+that says nothing Slicer takes for LPS, and turns it.
+"""
 
 from pathlib import Path
 
@@ -13,6 +18,8 @@ VTK_SUFFIXES = ('.vtk', '.vtp')
 SUFFIXES = ('.ply', '.stl', '.obj', *VTK_SUFFIXES)
 # VTK's numbers of points, lines, triangles, polygons and the like.
 FLAT_CELLS = frozenset(range(1, 10))
+SPACE = b'SPACE=RAS'
+STL_HEADER = 80
 
 
 def read_mesh(path: Path) -> Mesh:
@@ -38,22 +45,40 @@ def read_mesh(path: Path) -> Mesh:
 
 
 def write_mesh(path: Path, mesh: Mesh, scalars: dict[str, np.ndarray] | None = None) -> None:
-    """Writes a mesh in the format of the suffix, binary where there is one.
+    """Writes a mesh, RAS+ mm, in the format of the suffix, binary where there is one.
 
     Args:
         scalars: ``[V]`` values by name, one a vertex; PLY and VTK keep them, STL and OBJ cannot.
     """
     scalars = {n: np.asarray(v, dtype=np.float32) for n, v in (scalars or {}).items()}
+    suffix = Path(path).suffix.lower()
     with replacing(Path(path)) as temporary:
-        if Path(path).suffix.lower() in VTK_SUFFIXES:
+        if suffix in VTK_SUFFIXES:
             polydata = _polydata(mesh)
             for name, values in scalars.items():
                 polydata.point_data[name] = values
+            if suffix == '.vtp':
+                polydata.field_data['SPACE'] = ['RAS']
             polydata.save(temporary)
         else:
             whole = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
             whole.vertex_attributes.update(scalars)
             whole.export(temporary)
+        temporary.write_bytes(_with_space(temporary.read_bytes(), suffix))
+
+
+def _with_space(content: bytes, suffix: str) -> bytes:
+    """The bytes of a mesh file, which say that it is in RAS."""
+    if suffix == '.ply':
+        return content.replace(b'\nelement', b'\ncomment ' + SPACE + b'\nelement', 1)
+    if suffix == '.obj':
+        return b'# ' + SPACE + b'\n' + content
+    if suffix == '.stl':
+        return SPACE.ljust(STL_HEADER, b'\0') + content[STL_HEADER:]
+    if suffix == '.vtk':  # a line for the version, one for the title
+        version, _, rest = content.split(b'\n', 2)
+        return b'\n'.join((version, b'MASSM, mm, ' + SPACE, rest))
+    return content
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,7 @@
 """Names that become files: of subjects, of anatomies."""
 
+from collections.abc import Sequence
+
 from massm.errors import MassmError
 
 LONGEST_BYTES = 200
@@ -24,6 +26,11 @@ def check_name(name: str, where: str, error: type[MassmError]) -> str:
             'or a dot in front'
         )
     return name
+
+
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """The first of ``names``, and how many there are."""
+    return ', '.join(names[:most]) + (', ...' if len(names) > most else '') + f' ({len(names)})'
 
 
 def partner_name(name: str) -> str:

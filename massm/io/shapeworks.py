@@ -12,7 +12,7 @@ ShapeWorks changes no sign. Ours are RAS+ mm, and a project written here stays i
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,9 @@ class Project:
         return 'test' if laid_on else 'train'
 
     def group_columns(self) -> dict[str, dict[str, str]]:
-        """Every group column: from a subject's name to its value."""
+        """Every group column: from the name of a subject that is not excluded to its value."""
         columns: dict[str, dict[str, str]] = {}
-        for subject in self.subjects:
+        for subject in self.included:
             for column, value in subject.groups.items():
                 columns.setdefault(column, {})[subject.name] = value
         return columns
@@ -126,8 +126,8 @@ def read_project(path: Path) -> Project:
     if not rows:
         raise ShapeError(f'{path}: has no subjects; add some in ShapeWorks')
     domains = _domains(rows)
-    subjects = [_subject(path, row, domains, i) for i, row in enumerate(rows)]
-    return Project(path, domains, tuple(subjects), _unread(rows))
+    subjects = [_subject(path, row, domains) for row in rows]
+    return Project(path, domains, tuple(_with_names(subjects)), _unread(rows))
 
 
 def write_project(path: Path, subjects: list[ProjectSubject]) -> None:
@@ -194,9 +194,8 @@ def _is_true(text: str) -> bool:
     return text.strip().lower() in ('true', '1', '1.0', 'yes')
 
 
-def _subject(
-    path: Path, row: dict[str, str], domains: tuple[str, ...], index: int
-) -> ProjectSubject:
+def _subject(path: Path, row: dict[str, str], domains: tuple[str, ...]) -> ProjectSubject:
+    """One row; without a name where it tells none."""
     found = {}
     for domain in domains:
         files = {ours: row.get(f'{theirs}_{domain}') or None for theirs, ours in _PATHS.items()}
@@ -207,11 +206,30 @@ def _subject(
             alignment=_matrix(path, row, f'alignment_{domain}'),
             procrustes=_matrix(path, row, f'procrustes_{domain}'),
         )
-    files_named = [d.mesh or d.local for d in found.values()]
-    fallback = Path(files_named[0]).stem if files_named and files_named[0] else f'subject_{index}'
     groups = {k.removeprefix('group_'): v for k, v in row.items() if k.startswith('group_')}
     excluded, fixed = (_is_true(row.get(column, '')) for column in ('excluded', 'fixed'))
-    return ProjectSubject(row.get('name') or fallback, found, groups, excluded, fixed)
+    return ProjectSubject(row.get('name', ''), found, groups, excluded, fixed)
+
+
+def _with_names(subjects: list[ProjectSubject]) -> list[ProjectSubject]:
+    """Those without a name are called after their first file, with as many of its folders as tell
+    them from one another."""
+    parts = {
+        i: _parts(subject, f'subject_{i}') for i, subject in enumerate(subjects) if not subject.name
+    }
+    names: dict[int, str] = {}
+    for depth in range(1, 1 + max(map(len, parts.values()), default=0)):
+        names = {i: '_'.join(of[-depth:]) for i, of in parts.items()}
+        if len(set(names.values())) == len(names):
+            break
+    return [replace(s, name=names[i]) if i in names else s for i, s in enumerate(subjects)]
+
+
+def _parts(subject: ProjectSubject, otherwise: str) -> list[str]:
+    """The folders and the stem of a subject's first file."""
+    first = next((d.mesh or d.local for d in subject.domains.values()), None)
+    file = Path(first or otherwise)
+    return [*file.parts[:-1], file.stem]
 
 
 def _matrix(path: Path, row: dict[str, str], column: str) -> np.ndarray:

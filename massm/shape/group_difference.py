@@ -33,10 +33,15 @@ def group_difference(
 
     Args:
         first, second: ``[N1, M, 3]``, ``[N2, M, 3]``, mm.
+        permutations: how many shuffles, at least 1.
 
     Raises:
-        ShapeError: a group has fewer than two shapes.
+        ShapeError: a group has fewer than two shapes, or there is no shuffle.
     """
+    if permutations < 1:
+        raise ShapeError(
+            f'a test by {permutations} permutations says nothing; take at least 1, better thousands'
+        )
     sizes = len(first), len(second)
     if min(sizes) < 2:
         raise ShapeError(f'groups of {sizes[0]} and {sizes[1]} shapes; each needs at least two')

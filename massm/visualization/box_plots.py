@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 from massm.evaluation.summary import Row
@@ -49,9 +50,9 @@ def _panel(axes, rows: list[Row], key: str, title: str, yardstick: str | None) -
     axes.boxplot(data, tick_labels=[n.replace('_', ' ') for n in names], widths=0.5)
     if yardstick is not None:
         for i, name in enumerate(names):
-            values = sorted(r[yardstick] for r in rows if r['anatomy'] == name and yardstick in r)
+            values = [r[yardstick] for r in rows if r['anatomy'] == name and yardstick in r]
             axes.hlines(
-                values[len(values) // 2],
+                np.median(values),
                 i + 0.65,
                 i + 1.35,
                 colors='0.6',

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from massm.evaluation.case_surfaces import CaseSurface
-from massm.evaluation.summary import with_mean
+from massm.evaluation.summary import shown, with_mean
 from massm.io.atomic import write_text
 from massm.visualization.colors import anatomy_colors
 from massm.visualization.names import label
@@ -42,10 +42,10 @@ def write_evaluation_page(
     colors = dict(zip(names, anatomy_colors(len(names)), strict=True))
     count = sum(map(len, cases.values()))
     for i, (heading, surfaces) in enumerate(cases.items()):
-        shown = [_surface(s, colors[s.anatomy], count) for s in surfaces]
+        drawn = [_surface(s, colors[s.anatomy], count) for s in surfaces]
         distances = [s.distance_mm for s in surfaces]
         measure = Measure('distance to the reference', distances, signed=False)
-        scene = html_scene(shown, [measure], f'scene{i}', shown=0)
+        scene = html_scene(drawn, [measure], f'scene{i}', shown=0)
         body.append(f'<h2>{html.escape(heading)}</h2>{scene}')
     if cases:
         body.append(html_viewer())
@@ -62,10 +62,6 @@ def _surface(surface: CaseSurface, color: np.ndarray, count: int) -> Surface:
 def _table(metrics: dict[str, dict], columns: dict[str, str]) -> str:
     rows = []
     for name, values in with_mean(metrics).items():
-        cells = ''.join(f'<td>{_cell(values[key])}</td>' for key in columns)
+        cells = ''.join(f'<td>{shown(key, values[key])}</td>' for key in columns)
         rows.append(f'<tr><td>{label(name)}</td>{cells}</tr>')
     return html_table(('anatomy', *columns.values()), ''.join(rows), 'Errors')
-
-
-def _cell(value: float | None) -> str:
-    return '-' if value is None else f'{value:.3g}'

@@ -36,7 +36,7 @@ def write_report(path: Path, name: str, result) -> None:
     colors = anatomy_colors(len(result.shapes))
     found = [(color, s) for color, s in zip(colors, result.shapes, strict=True) if s.is_present]
     body = [
-        f'<h1>{html.escape(name)}</h1><p>{html.escape(result.source)}</p>',
+        f'<h1>{html.escape(name)}</h1><p>{html.escape(_source(result))}</p>',
         _warnings(result),
         _views(result, found) if found else '<p>No anatomy was found.</p>',
         '<h2>Measures</h2>',
@@ -45,6 +45,12 @@ def write_report(path: Path, name: str, result) -> None:
         _footer(result),
     ]
     write_text(path, html_page(name, body))
+
+
+def _source(result) -> str:
+    series = '' if result.series is None else f', series {result.series}'
+    model = '' if result.model is None else f'; model {result.model.name}'
+    return f'{result.source}{series}{model}'
 
 
 def _warnings(result) -> str:

@@ -20,7 +20,8 @@ PLANES = {
     'coronal': ((1, 0, 2), 'RLIS'),
     'sagittal': ((0, 1, 2), 'PAIS'),
 }
-PIXEL_MM = 1.5
+PIXEL_MM = 1.5  # at most; a finer scan is drawn as fine as it is
+LEAST_PIXEL_MM = 0.5
 
 
 def draw_slices(
@@ -49,16 +50,23 @@ def draw_slices(
     return png.getvalue()
 
 
+def pixel_mm(grid: Grid) -> float:
+    """How fine a scan is drawn, mm."""
+    return float(np.clip(grid.spacing.min(), LEAST_PIXEL_MM, PIXEL_MM))
+
+
 def _plane(axes, volume, grid, middle, low, high, plane, shown) -> None:
     normal, right, up = plane
-    across = np.arange(low[right], high[right], PIXEL_MM)
-    along = np.arange(low[up], high[up], PIXEL_MM)
+    pixel = pixel_mm(grid)
+    # Middles of pixels; the extent goes to the outer pixels' edges.
+    across = np.arange(low[right], high[right], pixel) + pixel / 2
+    along = np.arange(low[up], high[up], pixel) + pixel / 2
     points = np.empty((len(along), len(across), 3))
     points[..., normal] = middle[normal]
     points[..., right], points[..., up] = np.meshgrid(across, along)
     voxels = grid.to_voxel(points.reshape(-1, 3)).T
     values = map_coordinates(volume, voxels, order=1, cval=shown[0], prefilter=False)
-    extent = (low[right], high[right], low[up], high[up])
+    extent = (low[right], across[-1] + pixel / 2, low[up], along[-1] + pixel / 2)
     axes.imshow(
         values.reshape(points.shape[:2]), cmap='gray', vmin=shown[0], vmax=shown[1], origin='lower',
         extent=extent, interpolation='bilinear',

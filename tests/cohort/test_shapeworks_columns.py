@@ -178,3 +178,41 @@ def test_groups_of_a_table_name_who_has_none_and_refuse_two_values(project, tmp_
     table.write_text('id,arm\na,x\nb,y\na,y\n')
     assert run_command('shape_stats', command) == 1
     assert 'a has arm x and y; keep one row of it' in capsys.readouterr().err
+
+
+def test_statistics_lose_no_subject_to_a_name_that_two_have(project, capsys):
+    path = project({'b': {'name': 'a'}})
+    assert run_command('shape_stats', [str(path)]) == 1
+    assert 'several subjects are called a; rename them' in capsys.readouterr().err
+    excluded = project({'b': {'name': 'a', 'excluded': 'yes', 'group_sex': 'M'}})
+    assert read_project(excluded).group_columns()['sex'] == dict.fromkeys('acd', 'F')
+    assert stats(excluded, capsys) == of(excluded, 'acd')
+
+
+def test_subjects_without_a_name_are_called_after_their_files_and_folders(project, tmp_path):
+    files = {'a': 'one/s1/m.vtk', 'b': 'one/s2/m.vtk', 'c': 'two/s1/m.vtk'}
+    path = project({n: {'name': '', 'groomed_1': file} for n, file in files.items()})
+    names = [subject.name for subject in read_project(path).subjects]
+    assert names == ['one_s1_m', 'one_s2_m', 'two_s1_m', 'd']
+    path = project({'a': {'name': ''}, 'b': {'name': '', 'groomed_1': 'n.vtk'}})
+    assert [s.name for s in read_project(path).subjects] == ['m', 'n', 'c', 'd']
+
+
+def test_statistics_leave_out_and_name_who_lacks_a_domain(project, capsys):
+    files = {n: {'world_particles_femur': f'{n}_world.particles'} for n in 'abc'}
+    path = project(files)
+    assert run_command('shape_stats', [str(path)]) == 0
+    assert 'world particles of every domain, left out: d (1)' in capsys.readouterr().err
+    path = project({'a': files['a'] | {'world_particles_1': None}})
+    assert run_command('shape_stats', [str(path)]) == 1
+    error = capsys.readouterr().err
+    assert 'no subject has world particles of every domain (' in error and 'leave domains' in error
+
+
+@pytest.mark.parametrize('count', ['0', '-1'])
+def test_a_test_by_no_permutation_is_refused(project, tmp_path, capsys, count):
+    table = tmp_path / 't.csv'
+    table.write_text('id,arm\na,x\nb,y\nc,x\nd,y\n')
+    command = [str(project({})), '--group', 'arm', '--csv', str(table), '--permutations', count]
+    assert run_command('shape_stats', command) == 1
+    assert f'by {count} permutations says nothing' in capsys.readouterr().err

@@ -4,6 +4,8 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +14,14 @@ from massm.cli import run_command
 from massm.commands.infer import unique_names
 from massm.errors import ConfigError
 from massm.inference.cohort_files import write_cohort_files
-from massm.inference.earlier_results import check_out, check_replaceable
+from massm.inference.earlier_results import check_out, check_replaceable, has_result_of
 from massm.inference.model_directory import export_model
+from massm.inference.model_identity import ModelIdentity
 from massm.inference.result_files import write_result
 from massm.inference.results import InferenceResult, ShapeResult
 from massm.io.digest import content_digest
 from massm.io.shapeworks import read_project
+from massm.models.template_bank import TemplateBank
 from massm.structures import AnatomyStatus, Grid
 from tests.conftest import ball
 
@@ -99,6 +103,37 @@ def test_two_patients_never_share_a_folder_and_a_copy_is_the_same_scan(tmp_path,
         check_replaceable(out, tmp_path / 'ct.nii')
 
 
+def test_another_series_of_the_same_folder_is_another_image(tmp_path):
+    study, out = tmp_path / 'study', tmp_path / 'out/study'
+    study.mkdir()
+    first = replace(result('spleen'), source=str(study), series='1.2.840.71')
+    write_result(out, first)
+    before = (out / 'result.json').read_bytes()
+    assert json.loads(before)['series'] == '1.2.840.71'
+    with pytest.raises(
+        ConfigError, match=r'another series \(1\.2\.840\.71\) of .* than 1\.2\.840\.9'
+    ):
+        write_result(out, replace(first, series='1.2.840.9'))
+    with pytest.raises(ConfigError, match=r'out/SERIES'):
+        check_replaceable(out, study, '.9')
+    assert (out / 'result.json').read_bytes() == before
+    assert has_result_of(out, study, '71') and not has_result_of(out, study, '.9')
+    check_replaceable(out, study, '40.71')
+    check_replaceable(out, study)
+    content = json.loads(before)
+    del content['series']  # as an earlier version wrote it
+    (out / 'result.json').write_text(json.dumps(content))
+    write_result(out, replace(first, series='1.2.840.9'))
+
+
+def test_a_file_in_a_results_place_is_refused_and_kept(tmp_path):
+    (tmp_path / 'p1').write_text('mine')
+    for refused in (check_replaceable, lambda *_: write_result(tmp_path / 'p1', result('spleen'))):
+        with pytest.raises(ConfigError, match='p1: is a file'):
+            refused(tmp_path / 'p1', 'scan.nii')
+    assert (tmp_path / 'p1').read_text() == 'mine'
+
+
 def test_images_are_told_apart_by_all_their_files(tmp_path):
     for name in ('a', 'b'):
         (tmp_path / name / 'slices').mkdir(parents=True)
@@ -149,14 +184,58 @@ def test_the_cohorts_files_are_about_all_results(tmp_path):
         write_result(tmp_path / name, result('spleen'))
     (tmp_path / 'p2/local/spleen.particles').unlink()
     (tmp_path / 'other').mkdir()
-    write_cohort_files(tmp_path, {'p3'})
+    assert write_cohort_files(tmp_path) == []
     rows = list(csv.DictReader((tmp_path / 'summary.csv').open()))
-    assert [row['subject'] for row in rows] == ['p1', 'p2']
-    assert [s.name for s in read_project(tmp_path / 'project.swproj').subjects] == ['p1']
+    assert [row['subject'] for row in rows] == ['p1', 'p2', 'p3']
+    assert [s.name for s in read_project(tmp_path / 'project.swproj').subjects] == ['p1', 'p3']
     for name in ('p1', 'p2', 'p3'):
         write_result(tmp_path / name, result('spleen'), ('stl',))
     write_cohort_files(tmp_path)
     assert not (tmp_path / 'project.swproj').exists()
+
+
+def test_a_project_is_of_one_model_and_the_table_says_which(tmp_path):
+    one, other = ModelIdentity('thorax', 'a' * 64), ModelIdentity('pelvis', 'b' * 64)
+    again = ModelIdentity('thorax_small', one.correspondences)
+    for name, model in (('p1', one), ('p2', other), ('p3', again), ('p4', None)):
+        write_result(tmp_path / name, replace(result('spleen'), model=model))
+    (told,) = write_cohort_files(tmp_path, one.correspondences)
+    assert told.endswith(
+        'project.swproj: left out, of another model, or not told of which: p2, p4 (2)'
+    )
+    assert [s.name for s in read_project(tmp_path / 'project.swproj').subjects] == ['p1', 'p3']
+    rows = list(csv.DictReader((tmp_path / 'summary.csv').open()))
+    assert [row['model'] for row in rows] == ['thorax', 'pelvis', 'thorax_small', '']
+    content = json.loads((tmp_path / 'p1/result.json').read_text())
+    assert content['model'] == {'name': 'thorax', 'correspondences': 'a' * 64}
+    content = json.loads((tmp_path / 'p4/result.json').read_text())
+    del content['model']  # as an earlier version wrote it
+    (tmp_path / 'p4/result.json').write_text(json.dumps(content))
+    assert 'p1, p2, p3 (3)' in write_cohort_files(tmp_path)[0]
+    assert [s.name for s in read_project(tmp_path / 'project.swproj').subjects] == ['p4']
+
+
+def test_extrapolated_shapes_are_in_the_table_and_not_in_the_project(tmp_path):
+    whole = result('spleen', 'liver')
+    cut = replace(whole.shapes[1], status=AnatomyStatus.TRUNCATED)
+    write_result(tmp_path / 'p1', replace(whole, shapes=[whole.shapes[0], cut]))
+    write_result(tmp_path / 'p2', replace(whole, shapes=[cut]))
+    (told,) = write_cohort_files(tmp_path)
+    assert 'extrapolated in part (truncated): p1 liver, p2 liver (2)' in told
+    (subject,) = read_project(tmp_path / 'project.swproj').subjects
+    assert subject.name == 'p1' and len(subject.domains) == 1
+    rows = list(csv.DictReader((tmp_path / 'summary.csv').open()))
+    assert [row['anatomy'] for row in rows] == ['spleen', 'liver', 'liver']
+
+
+def test_models_are_told_apart_by_their_correspondences_alone():
+    def identity(name, places):
+        bank = TemplateBank(2, 5, 3.0)
+        bank.world_mm += places
+        return ModelIdentity.of(SimpleNamespace(templates=bank, anatomies=['a', 'b']), name)
+
+    one, again, other = identity('one', 1.0), identity('again', 1.0), identity('other', 1.001)
+    assert one.correspondences == again.correspondences != other.correspondences
 
 
 @pytest.mark.parametrize(
@@ -178,6 +257,15 @@ def test_no_two_images_share_a_folder(images, names):
     assert names is None or [n.split('_')[-1] for n in names] == [n.split('_')[-1] for n in found]
 
 
+def test_a_folder_named_by_dots_is_called_as_it_is(tmp_path, monkeypatch):
+    (tmp_path / 'series/out').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / 'series/out')
+    assert unique_names([Path('..')]) == ['series']
+    assert unique_names([Path()]) == ['out']
+    (tmp_path / 'patient.nii').symlink_to(tmp_path / 'SHA256E-s1')
+    assert unique_names([Path('../../patient.nii')]) == ['patient']
+
+
 def test_no_command_writes_over_what_another_made(tmp_path, capsys):
     """A phantom's subjects are called as TotalSegmentator's are."""
     (tmp_path / 's0001').mkdir()
@@ -187,3 +275,7 @@ def test_no_command_writes_over_what_another_made(tmp_path, capsys):
     with pytest.raises(ConfigError, match='no model directory'):
         export_model(None, tmp_path / 'a.pth', tmp_path)
     assert everything(tmp_path) == {'s0001/ct.nii.gz'}
+    (tmp_path / 'a.pth').write_text('weights')
+    with pytest.raises(ConfigError, match='is a file, and a model is a folder'):
+        export_model(None, tmp_path / 'a.pth', tmp_path / 'a.pth')
+    assert (tmp_path / 'a.pth').read_text() == 'weights'

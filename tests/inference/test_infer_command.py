@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from massm.cli import run_command
 from massm.commands import infer
 from massm.errors import ImageError
+from massm.inference.model_identity import ModelIdentity
 from tests.inference.test_earlier_results import everything, result
 
 
@@ -16,17 +18,20 @@ class StandIn:
     """Fails at scans called ``broken`` (as a user's mistake) and ``odd`` (as a bug would), and is
     interrupted at those called ``last``."""
 
+    broken = 'broken'
+    identity = ModelIdentity('stand-in', 'd' * 64)
+
     def list_images(self, inputs):
         return inputs
 
     def __call__(self, image):
-        if 'broken' in image.name:
+        if self.broken in image.name:
             raise ImageError(f'{image}: cannot be read')
         if 'last' in image.name:
             raise KeyboardInterrupt
         if 'odd' in image.name:
             raise RuntimeError('two\nlines')
-        return [replace(result('spleen'), source=str(image))]
+        return [replace(result('spleen'), source=str(image), model=self.identity)]
 
 
 @pytest.fixture
@@ -50,6 +55,16 @@ def test_no_scan_stops_the_others(run, tmp_path, capsys, jobs):
     ]
     rows = csv.DictReader((tmp_path / 'out/summary.csv').open())
     assert {row['subject'] for row in rows} == {'a.nii', 'a.nii.gz'}
+
+
+def test_a_folder_stands_for_its_scans_without_hidden_files(tmp_path):
+    """macOS lays a companion of a few bytes beside every file on a foreign disk."""
+    from massm.inference.inferencer import MASSMInferencer
+
+    for name in ('ct.nii.gz', '._ct.nii.gz', '.mr.nrrd', 'notes.txt'):
+        (tmp_path / name).touch()
+    inferencer = MASSMInferencer.__new__(MASSMInferencer)  # knows no model
+    assert inferencer.list_images([tmp_path]) == [tmp_path / 'ct.nii.gz']
 
 
 def test_a_users_folder_is_left_alone_and_told(run, tmp_path, capsys):
@@ -84,6 +99,48 @@ def test_an_interrupted_run_leaves_a_table_and_says_what_is_left(run, tmp_path, 
     assert 'run again with the images that are left' in capsys.readouterr().err
     rows = csv.DictReader((tmp_path / 'out/summary.csv').open())
     assert [row['subject'] for row in rows] == ['a', 'b']
+
+
+def test_an_earlier_result_of_a_scan_that_now_fails_stays_and_is_listed(
+    run, tmp_path, capsys, monkeypatch
+):
+    def listed():
+        return [r['subject'] for r in csv.DictReader((tmp_path / 'out/summary.csv').open())]
+
+    assert run('a.nii') == 0
+    before = (tmp_path / 'out/a/result.json').read_bytes()
+    monkeypatch.setattr(StandIn, 'broken', 'a.nii')
+    assert run('a.nii') == 1
+    assert 'out/a: the result of an earlier run stays' in capsys.readouterr().err
+    assert listed() == ['a'] and (tmp_path / 'out/a/result.json').read_bytes() == before
+    assert run('a.nii', 'c.nii') == 1 and listed() == ['a', 'c']
+    assert run('d.nii') == 0 and listed() == ['a', 'c', 'd']
+    shutil.rmtree(tmp_path / 'out/c')
+    assert run('a.nii') == 1 and listed() == ['a', 'd']
+
+
+def test_a_result_without_its_report_is_a_result(run, tmp_path, capsys, monkeypatch):
+    def fail(path, name, result):
+        raise RuntimeError('no plot')
+
+    monkeypatch.setattr('massm.visualization.report.write_report', fail)
+    assert run('a.nii', '--report') == 1
+    told = capsys.readouterr()
+    assert 'a/report.html: RuntimeError: no plot' in told.err and '1 of 1 images' in told.out
+    assert 'earlier run' not in told.err
+    rows = csv.DictReader((tmp_path / 'out/summary.csv').open())
+    assert [row['subject'] for row in rows] == ['a']
+    assert 'for each anatomy of every result' in ' '.join(told.out.split())
+
+
+def test_series_of_one_folder_need_an_out_each(run, tmp_path, capsys):
+    assert run('study', '--series', '71') == 0
+    file = tmp_path / 'out/study/result.json'
+    file.write_text(json.dumps({**json.loads(file.read_text()), 'series': '1.2.71'}))
+    assert run('study', '--series', '72') == 1
+    error = capsys.readouterr().err
+    assert 'another series (1.2.71) of study than 72' in error and 'earlier run' not in error
+    assert run('study', '--series', '71') == 0
 
 
 def test_a_segmentation_of_what_is_no_series_is_refused_first(run, tmp_path, capsys):

@@ -39,6 +39,16 @@ def test_every_slice_has_a_rescale_and_a_type_of_its_own(hu, tmp_path):
         assert np.allclose(read_scan(folder).volume, expected, atol=0.26)
 
 
+def test_a_scan_tells_its_series(hu, tmp_path):
+    folder = dicom(tmp_path / 'scan', hu, AFFINE, series='1.2.71')
+    dicom(tmp_path / 'scan/other', hu, AFFINE, series='1.2.72')
+    assert [read_scan(folder, end).series for end in ('71', '2.72')] == ['1.2.71', '1.2.72']
+    with zipfile.ZipFile(tmp_path / 'a.zip', 'w') as archive:
+        for file in (folder / 'other').iterdir():
+            archive.write(file, file.name)
+    assert read_scan(tmp_path / 'a.zip').series == '1.2.72'
+
+
 def test_colours_are_refused(hu, tmp_path):
     colour = {'SamplesPerPixel': 3, 'PhotometricInterpretation': 'RGB', 'PlanarConfiguration': 0}
     planes = [{'pixels': np.zeros((8, 9, 3), np.uint8), **colour} for _ in range(6)]

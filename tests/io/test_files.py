@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 from pathlib import Path
 
 import nibabel
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from massm.errors import ImageError, ShapeError
-from massm.io.atomic import replacing, replacing_folder
+from massm.io.atomic import replacing, replacing_folder, write_text
 from massm.io.meshes import read_mesh, write_mesh
 from massm.io.nifti import map_volume, read_mask, read_volume, write_volume
 from massm.io.particles import read_particles, write_particles
@@ -83,6 +84,39 @@ def test_meshes_come_back(tmp_path, sphere):
         read_mesh(tmp_path / 'none.ply')
 
 
+@pytest.mark.parametrize(
+    ('suffix', 'reader'),
+    [
+        ('ply', 'vtkPLYReader'),
+        ('stl', 'vtkSTLReader'),
+        ('obj', 'vtkOBJReader'),
+        ('vtk', 'vtkPolyDataReader'),
+        ('vtp', 'vtkXMLPolyDataReader'),
+    ],
+)
+def test_meshes_say_their_frame_where_slicer_looks_for_it(tmp_path, sphere, suffix, reader):
+    """As Slicer's model storage reads them, which takes a file that says nothing for LPS."""
+    import vtk
+
+    path = tmp_path / f'a.{suffix}'
+    write_mesh(path, sphere, {'deviation_mm': sphere.vertices[:, 0]})
+    source = getattr(vtk, reader)()
+    source.SetFileName(str(path))
+    source.Update()
+    data = source.GetOutput()
+    said = {
+        'ply': lambda: [source.GetComments().GetValue(i) for i in range(2)],
+        'obj': lambda: [source.GetComment()],
+        'vtp': lambda: [f'SPACE={data.GetFieldData().GetAbstractArray("SPACE").GetValue(0)}'],
+    }.get(suffix, lambda: [source.GetHeader()])()
+    assert any('SPACE=RAS' in words for words in said)
+    bounds = np.array(data.GetBounds()).reshape(3, 2)
+    assert np.allclose(bounds.T, [sphere.vertices.min(0), sphere.vertices.max(0)], atol=1e-4)
+    back = read_mesh(path)
+    assert np.allclose(back.vertices.max(0), sphere.vertices.max(0), atol=1e-4)
+    assert len(back.faces) == len(sphere.faces)
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_scraps(tmp_path):
     target = tmp_path / 'a.txt'
     target.write_text('old')
@@ -155,3 +189,21 @@ def test_a_folder_that_cannot_be_put_in_place_leaves_the_older_one(tmp_path, mon
     with pytest.raises(OSError, match='no space'), replacing_folder(tmp_path / 'model', {'a'}):
         pass
     assert (tmp_path / 'model/a').read_text() == 'old'
+
+
+def test_a_file_where_a_folder_would_be_is_refused_and_kept(tmp_path):
+    (tmp_path / 'best.pth').write_text('weights')
+    with pytest.raises(OSError, match=r'best\.pth: is a file'):  # noqa: SIM117
+        with replacing_folder(tmp_path / 'best.pth', {'a'}):
+            pass
+    assert (tmp_path / 'best.pth').read_text() == 'weights'
+    assert [p.name for p in tmp_path.iterdir()] == ['best.pth']
+
+
+def test_writing_leaves_the_mask_of_new_files_alone(tmp_path, monkeypatch):
+    """It is the whole process's: whoever changes it for a moment does so for all threads."""
+    there = os.umask(0o027)
+    os.umask(there)
+    monkeypatch.setattr(os, 'umask', lambda mask: pytest.fail('sets the mask of all threads'))
+    write_text(tmp_path / 'a', 'text')
+    assert (tmp_path / 'a').stat().st_mode & 0o777 == 0o666 & ~there

@@ -91,7 +91,7 @@ class FakeSlicer(ModuleType):
         self.util.startupEnvironment = lambda: {
             k: v for k, v in os.environ.items() if k != 'PYTHONHOME'
         }
-        self.util.saveNode = self.save
+        self.util.exportNode = self.export
         self.util.loadColorTable = self.load_colors
         self.util.loadLabelVolume = lambda path: MagicMock(path=path)
         self.util.loadMarkups = self.load_markups
@@ -118,9 +118,14 @@ class FakeSlicer(ModuleType):
     def load_markups(self, path):
         """As Slicer: to RAS from whichever system the file names."""
         self.points[Path(path).name] = read_markups(Path(path))
-        return self.add('markups')
+        node = self.add('markups')
+        node.storage = MagicMock(path=path)
+        node.GetStorageNode.side_effect = lambda: node.storage
+        node.SetAndObserveStorageNodeID.side_effect = lambda name: setattr(node, 'storage', name)
+        return node
 
-    def save(self, node, path):
+    def export(self, node, path):
+        """As Slicer: the node keeps its own file. (``saveNode`` would give it this one.)"""
         Path(path).write_bytes(b'a volume')
         return True
 
@@ -278,6 +283,10 @@ def test_a_run_tells_what_goes_on_and_brings_the_result(module, slicer, volume, 
     )
     assert len(nodes) == 4 and 'reading' in told
     assert warnings == ['left and right may be exchanged']
+    volume.SetAndObserveStorageNodeID.assert_not_called()
+    assert nodes[1].kind == 'markups' and nodes[1].GetStorageNode() is None
+    removed = [call.args[0] for call in slicer.mrmlScene.RemoveNode.call_args_list]
+    assert [n.path for n in removed if str(n.path).endswith('left_lung.mrk.json')]
     assert slicer.app.processEvents.call_count > 2
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from massm.inference.model_identity import ModelIdentity
 from massm.structures import AnatomyStatus, Grid
 from massm.visualization.packed import unpack
 from massm.visualization.report import write_report
@@ -88,6 +89,17 @@ def test_anatomies_and_statuses_are_in_words(tmp_path):
     assert (
         'parotid_gland' not in page and told(page, 'scene')['surfaces'][1]['name'] == 'Vertebra L1'
     )
+
+
+def test_a_page_says_which_series_and_which_model(tmp_path):
+    told_of = replace(
+        result(shape('liver', MIDDLE, steps=8)),
+        series='1.2.71',
+        model=ModelIdentity('thorax', 'd' * 64),
+    )
+    write_report(tmp_path / 'a.html', 'a', told_of)
+    page = (tmp_path / 'a.html').read_text()
+    assert 'scan.nii.gz, series 1.2.71; model thorax' in page
 
 
 def test_a_model_that_does_not_know_its_population_leaves_that_out(tmp_path):

@@ -171,7 +171,8 @@ class MASSMLogic(ScriptedLoadableModuleLogic):
         folder = Path(tempfile.mkdtemp(prefix='massm-slicer-'))
         try:
             image = folder / f'{INPUT_NAME}.nii.gz'
-            if not slicer.util.saveNode(volume, str(image)):
+            # Saved, the volume would belong to the file, which is deleted below.
+            if not slicer.util.exportNode(volume, str(image)):
                 raise RuntimeError(f'{volume.GetName()}: cannot be written to {image}')
             command = infer_command(program, image, folder / 'out', model, device, surfaces)
             code, _output, errors = self.run(command, models_folder, **watch)
@@ -279,8 +280,13 @@ class MASSMLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def _points(path, anatomy, color):
-        """Local particles; the file says LPS, and Slicer turns it to RAS."""
+        """Local particles; the file says LPS, and Slicer turns it to RAS. They are the scene's and
+        no longer the file's, which is deleted: the scene saves them, and to a place of its own."""
         node = slicer.util.loadMarkups(str(path))
+        storage = node.GetStorageNode()
+        if storage is not None:
+            node.SetAndObserveStorageNodeID(None)
+            slicer.mrmlScene.RemoveNode(storage)
         node.SetName(f'{plain(anatomy)} particles')
         display = node.GetDisplayNode()
         display.SetSelectedColor(*color)
@@ -290,7 +296,8 @@ class MASSMLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def _surface(path, anatomy, color):
-        """A surface, read here and not by Slicer's reader, which would take it for LPS."""
+        """A surface, read here and not by Slicer's reader, which would take those of earlier
+        versions, which do not tell their frame, for LPS."""
         reader = vtk.vtkPolyDataReader()
         reader.SetFileName(str(path))
         reader.ReadAllScalarsOn()
@@ -479,7 +486,7 @@ class MASSMTest(ScriptedLoadableModuleTest):
             volume = slicer.mrmlScene.AddNewNodeByClass('vtkMRMLLabelMapVolumeNode', 'scan')
             volume.SetIJKToRASMatrix(axes)
             slicer.util.updateVolumeFromArray(volume, labels)
-            slicer.util.saveNode(volume, str(folder / 'labels.nii.gz'))
+            slicer.util.exportNode(volume, str(folder / 'labels.nii.gz'))
             write_made_up_result(folder, ras)
             nodes, _warnings = MASSMLogic().load(folder, volume)
         segmentation, points, surface, table = nodes
