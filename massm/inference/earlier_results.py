@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from massm.errors import ConfigError
+from massm.errors import ConfigError, MassmError
 from massm.io.digest import content_digest
 
 RESULT_FORMAT = 'massm-result'
@@ -74,9 +74,13 @@ def check_replaceable(folder: Path, image: str | Path, series: str | None = None
 
 
 def has_result_of(folder: Path, image: str | Path, series: str | None = None) -> bool:
-    """Whether ``folder`` holds an earlier result of ``image``, and of its ``series``."""
+    """Whether ``folder`` holds an earlier result of ``image``, and of its ``series``; not where the
+    image cannot be read so that nobody knows."""
     earlier = read_result(folder)
-    return earlier is not None and _is_of(earlier, Path(image)) and _may_be_of(earlier, series)
+    try:
+        return earlier is not None and _is_of(earlier, Path(image)) and _may_be_of(earlier, series)
+    except (OSError, MassmError):
+        return False
 
 
 def _may_be_of(earlier: dict, series: str | None) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from massm.cli import run_command
 from massm.commands.infer import unique_names
 from massm.errors import ConfigError
+from massm.inference import earlier_results
 from massm.inference.cohort_files import write_cohort_files
 from massm.inference.earlier_results import check_out, check_replaceable, has_result_of
 from massm.inference.model_directory import export_model
@@ -103,7 +104,7 @@ def test_two_patients_never_share_a_folder_and_a_copy_is_the_same_scan(tmp_path,
         check_replaceable(out, tmp_path / 'ct.nii')
 
 
-def test_another_series_of_the_same_folder_is_another_image(tmp_path):
+def test_another_series_of_the_same_folder_is_another_image(tmp_path, monkeypatch):
     study, out = tmp_path / 'study', tmp_path / 'out/study'
     study.mkdir()
     first = replace(result('spleen'), source=str(study), series='1.2.840.71')
@@ -118,6 +119,9 @@ def test_another_series_of_the_same_folder_is_another_image(tmp_path):
         check_replaceable(out, study, '.9')
     assert (out / 'result.json').read_bytes() == before
     assert has_result_of(out, study, '71') and not has_result_of(out, study, '.9')
+    with monkeypatch.context() as patch:
+        patch.setattr(earlier_results, 'content_digest', lambda path: path.stat())
+        assert not has_result_of(out, tmp_path / 'moved', '71')
     check_replaceable(out, study, '40.71')
     check_replaceable(out, study)
     content = json.loads(before)
