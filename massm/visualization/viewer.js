@@ -58,10 +58,11 @@ const KEYS = {
   '-': (eye) => scaled(eye, 1.1),
 };
 
-// From [lowest, highest] of each axis, mm: axes that stay as traces come and go.
+// From [lowest, highest] of each axis, mm: axes that stay as traces come and go. The diagonal is that
+// of the cube which the camera shows whole, so that a long shape is seen to its ends.
 const spaceOf = (range) => {
   const sides = range.map(([low, high]) => high - low || 1);
-  const unit = Math.cbrt(sides[0] * sides[1] * sides[2]);
+  const unit = Math.hypot(...sides) / Math.sqrt(3);
   const axis = (k, title) => ({
     range: range[k], title: { text: title, font: { size: 12 } }, showbackground: false,
     showticklabels: false, showgrid: false, zeroline: false, showspikes: false,

@@ -90,6 +90,7 @@ def test_the_mean_moves_along_its_modes_and_to_the_patient(page, seen):
     assert np.array(shapes['first']) == pytest.approx(moved, abs=0.005)
     assert shapes['values'] == pytest.approx(first.z_scores[:3].tolist(), abs=0.03)
     assert shapes['back'] == shapes['mean']
+    assert shapes['across'] == pytest.approx(3**0.5), 'no larger than the cube that the view shows'
     rest = first.modes.instance(np.array(shapes['values'])) - first.world_vertices
     kept = thin(first.mesh, 2).kept
     left = np.linalg.norm(rest[kept], axis=1).mean()

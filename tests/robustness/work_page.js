@@ -59,7 +59,8 @@ const shapes = async () => {
   const distance = view.querySelector('.distance').textContent;
   view.querySelector('[data-set=mean]').click();
   await rest(300);
-  return { mean, first, values, marks, distance, back: moved() };
+  const sides = Object.values(view.querySelector('.plot').layout.scene.aspectratio);
+  return { mean, first, values, marks, distance, back: moved(), across: Math.hypot(...sides) };
 };
 window.addEventListener('load', async () => {
   for (let i = 0; i < 600 && !document.documentElement.dataset.ready; i += 1) await rest(100);
