@@ -158,14 +158,14 @@ def _write(
         status = files['status'][k]
         inside = moved['masks'][k] > 0.5
         masked = files['mask'][k] is not None and inside.any()
-        # An imported shape need not have a mask.
-        shown = masked or (files['mask'][k] is None and moved['has_shape'][k])
         entry = AnatomyEntry(status if masked or status.is_missing else AnatomyStatus.UNLABELLED)
         if masked:
             mask = f'masks/{anatomy}/{name}.nii.gz'
             write_volume(out / mask, inside.astype(np.uint8), grid)
             entry = AnatomyEntry(AnatomyStatus.TRUNCATED, mask=mask)
-        if shown and moved['has_shape'][k] and files['mesh'][k] is not None:
+        # An imported shape need not have a mask.
+        has_surface = moved['has_shape'][k] and files['mesh'][k] is not None
+        if has_surface and (masked or files['mask'][k] is None):
             mesh = _moved(read_mesh(files['mesh'][k]), grid, warp)
             entry = _write_shape(dataset, moved, k, mesh, name, out, entry)
         anatomies[anatomy] = entry

@@ -77,9 +77,7 @@ def _check_subjects(project: Project) -> None:
         raise ShapeError(f'{project.path}: every subject is excluded; include some in ShapeWorks')
     for name in names:
         check_name(name, str(project.path), ShapeError)
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise ShapeError(f'{project.path}: several subjects are called {doubled[0]}; rename them')
+    project.check_names()
 
 
 def _columns(project: Project) -> list[str]:

@@ -87,10 +87,7 @@ def _training(project: Project) -> list[ProjectSubject]:
     Raises:
         ShapeError: there is none, or two are called alike.
     """
-    names = [subject.name for subject in project.included]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise ShapeError(f'{project.path}: several subjects are called {doubled[0]}; rename them')
+    project.check_names()
     training = [s for s in project.included if project.split_of(s) == 'train']
     _say_left_out('not of the training shapes', _names_but(project.subjects, training))
     if not training:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from joblib import Parallel, delayed
 from mmengine.dataset import BaseDataset
@@ -13,7 +12,7 @@ from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.transforms.load import particles_in_volume
 from massm.datasets.transforms.random_flip import RandomFlip
 from massm.errors import ConfigError, DatasetError, ImageError, MassmError
-from massm.io.nifti import map_volume, read_mask
+from massm.io.nifti import read_mask, volume_grid
 from massm.io.particles import read_particles
 from massm.structures import Grid
 
@@ -103,7 +102,7 @@ def problem(record: dict) -> str | None:
         record: as :meth:`ShapeDataset.get_data_info` gives it.
     """
     try:
-        grid = Grid(map_volume(record['image']).shape, nibabel.load(record['image']).affine)
+        grid = volume_grid(record['image'])
         if not np.allclose(grid.spacing, record['spacing'], rtol=1e-3):
             raise ImageError(
                 f'{record["image"]}: voxels of {grid.spacing.round(3)} mm, not of '

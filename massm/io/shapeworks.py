@@ -82,6 +82,17 @@ class Project:
         laid_on = any(s.fixed for s in self.included) and not subject.fixed
         return 'test' if laid_on else 'train'
 
+    def check_names(self) -> None:
+        """Refuses names that two subjects share who are not excluded.
+
+        Raises:
+            ShapeError: see above.
+        """
+        names = [subject.name for subject in self.included]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ShapeError(f'{self.path}: several subjects are called {doubled[0]}; rename them')
+
     def group_columns(self) -> dict[str, dict[str, str]]:
         """Every group column: from the name of a subject that is not excluded to its value."""
         columns: dict[str, dict[str, str]] = {}

@@ -109,11 +109,12 @@ def _lay_over_each_other(
     """Every subject in the medoid's own axes, centred on it, and which one the medoid is."""
     # Over the shape of the middle volume first; that leads to the medoid, which is typical.
     reference = middle_by_volume(meshes)
-    motions = _poses(meshes, reference, settings, run, landmarks)
+    marks = landmarks if landmarks is not None else [None] * len(meshes)
+    motions = _poses(meshes, reference, settings, run, marks)
     posed = [m.with_vertices(t.apply(m.vertices)) for m, t in zip(meshes, motions, strict=True)]
     medoid = choose_medoid(posed)
     if medoid != reference and settings.any_pose:
-        motions = _check_poses(meshes, motions, medoid, run, landmarks)
+        motions = _check_poses(meshes, motions, medoid, run, marks)
     centre = np.eye(4)
     centre[:3, 3] = -meshes[medoid].vertices.mean(0)
     back = centre @ np.linalg.inv(motions[medoid].matrix)
@@ -131,11 +132,8 @@ def _poses(
     reference: int,
     settings: PopulationSettings,
     run: TaskRunner,
-    landmarks: Sequence[np.ndarray] | None,
+    marks: Sequence[np.ndarray | None],
 ) -> list[RigidTransform]:
-    marks: Sequence[np.ndarray | None] = (
-        landmarks if landmarks is not None else [None] * len(meshes)
-    )
     laid_over = PoseReference(meshes[reference], settings.any_pose, marks[reference]).prepared()
     tasks = [(mesh, laid_over, own) for mesh, own in zip(meshes, marks, strict=True)]
     return run('poses', pose_of, tasks)
@@ -146,13 +144,10 @@ def _check_poses(
     motions: list[RigidTransform],
     medoid: int,
     run: TaskRunner,
-    landmarks: Sequence[np.ndarray] | None,
+    marks: Sequence[np.ndarray | None],
 ) -> list[RigidTransform]:
     """Looks again, with the medoid to lie over, at shapes that seem hard to deform into each other:
     the first reference may have been odd. Not at those that landmarks turned."""
-    marks: Sequence[np.ndarray | None] = (
-        landmarks if landmarks is not None else [None] * len(meshes)
-    )
     reference = PoseReference(meshes[medoid], True, marks[medoid]).prepared()
     back = motions[medoid].inverse().matrix
     motions = [RigidTransform(back @ motion.matrix) for motion in motions]
