@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one run and one text file: builds the operators, runs their tests
 # and compute-sanitizer, the benchmarks, and short trainings. About five minutes on an H100.
-# Usage: bash benchmarks/gpu_check.sh DATASET [REPORT [CONFIG]]
+# Usage: bash benchmarks/gpu_check.sh DATASET [REPORT [CONFIG [OPTION=VALUE ...]]]
 # REPORT is gpu_check.txt, CONFIG configs/massm_r18_phantom.py unless given. DATASET: prepared and in
 # correspondence for CONFIG (the quickstart makes one for the phantom with --train, work_dirs/quickstart/dataset).
+# OPTIONs change CONFIG in the two trainings.
 # Needs torch with CUDA, nvcc, pytest and the pure-Python packages of requirements/runtime.txt; of
 # what follows only inference, which writes label maps, imports Open3D.
 set -uo pipefail
@@ -11,6 +12,7 @@ cd "$(dirname "$0")/.."
 DATASET=$(realpath "${1:?name a prepared dataset}")
 REPORT=$(realpath -m "${2:-gpu_check.txt}")
 CONFIG=${3:-configs/massm_r18_phantom.py}
+OPTIONS=("${@:4}")
 [ -f "$DATASET/dataset.json" ] || { echo "error: $DATASET: no dataset.json; prepare a dataset first" >&2; exit 1; }
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
@@ -41,7 +43,7 @@ check() {
   date -u +%FT%TZ
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
   python -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda)'
-  export PYTHONPATH=$PWD
+  export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
   section build python -c 'from massm.ops import extension; assert extension.is_compiled("cuda")'
   section correctness python -m pytest -q -p no:cacheprovider --noconftest \
     tests/ops/test_roi_pool3d.py tests/ops/test_roi_pool3d_cuda.py tests/ops/test_cells.py
@@ -63,7 +65,7 @@ check() {
   # shellcheck disable=SC2046
   section 'inference, ResNet-101' python benchmarks/inference.py $r101 256 224 448 --device cuda \
     --cfg-options "data_root=$DATASET" $(dataset_options)
-  local train=(python tools/train.py "$CONFIG" --cfg-options "data_root=$DATASET" train_cfg.max_epochs=3)
+  local train=(python tools/train.py "$CONFIG" --cfg-options "data_root=$DATASET" train_cfg.max_epochs=3 "${OPTIONS[@]}")
   section training "${train[@]}" --work-dir "$WORK/run"
   section 'training, bfloat16' "${train[@]}" --work-dir "$WORK/amp" --amp --channels-last
   printf '\n%d of the sections failed\n' "$FAILED"

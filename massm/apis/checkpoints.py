@@ -3,13 +3,13 @@
 from pathlib import Path
 from textwrap import shorten
 
-import torch
 from mmengine.config import Config
 
 from massm.engine.checkpoint import load_checkpoint
 from massm.engine.model_settings import SETTINGS, first_difference, model_settings
 from massm.errors import CheckpointError
 from massm.io.templates import read_templates, shape_model_digest
+from massm.models.shape_network import ShapeNetwork
 from massm.structures.modality import DEFAULT_MODALITY
 
 
@@ -121,7 +121,7 @@ def check_fits(config: Config, path: str, trust: bool = False) -> dict:
     return checkpoint
 
 
-def check_weights(model: torch.nn.Module, checkpoint: dict, path: str) -> None:
+def check_weights(model: ShapeNetwork, checkpoint: dict, path: str) -> None:
     """Refuses weights that do not fill the model, and those it has no place for; mmengine would
     only warn.
 
@@ -130,7 +130,7 @@ def check_weights(model: torch.nn.Module, checkpoint: dict, path: str) -> None:
     """
     stored, own = (
         {k: v for k, v in weights.items() if not k.startswith('templates.')}
-        for weights in (checkpoint['state_dict'], model.state_dict())
+        for weights in (model.upgraded(checkpoint['state_dict']), model.state_dict())
     )
     wrong = [k for k, v in own.items() if k not in stored or stored[k].shape != v.shape]
     wrong += [k for k in stored if k not in own]

@@ -20,7 +20,7 @@ from massm.shape.surface import surface_distance
 from massm.structures import Mesh
 
 # Counted up when reading or mending changes, so that surfaces kept from before are not used.
-MENDING_VERSION = 1
+MENDING_VERSION = 2
 # Beyond so many times the usual size, or under its inverse, a surface is something else.
 SIZE_RANGE = 5.0
 SMALLEST_MM = 1.0

@@ -13,8 +13,8 @@ from massm.structures.shape_sample import ShapeSample
 @dataclass(frozen=True, eq=False)
 class CasePrediction:
     """One subject: particles ``[K, M, 3]`` (patient mm and world mm) and scores ``[K]``, each
-    ``None`` where the network gives none, the threshold that scores must reach, the image and its
-    modality, the reference masks and surfaces."""
+    ``None`` where the network gives none, the thresholds ``[K]`` that scores must reach, the image
+    and its modality, the reference masks and surfaces."""
 
     id: str
     anatomies: list[str]
@@ -24,7 +24,7 @@ class CasePrediction:
     image: Path
     masks: list[Path | None]
     meshes: list[Path | None]
-    threshold: float
+    thresholds: np.ndarray
     modality: str = DEFAULT_MODALITY
 
 
@@ -44,6 +44,6 @@ def case_prediction(sample: ShapeSample) -> CasePrediction:
         sample.image,
         sample.mask,
         sample.mesh,
-        float(sample.score_threshold),
+        sample.score_thresholds.cpu().numpy(),
         sample.get('modality', DEFAULT_MODALITY),
     )

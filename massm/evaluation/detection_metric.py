@@ -20,7 +20,7 @@ class DetectionMetric(BaseMetric):
     Truncated anatomies count nowhere, and one that nobody annotated has no row.
 
     Args:
-        score_threshold: lowest score that says the anatomy is there; by default the model's.
+        score_threshold: lowest score that says an anatomy is there; by default the model's of each.
     """
 
     def __init__(self, score_threshold: float | None = None, **kwargs: Any) -> None:
@@ -31,10 +31,10 @@ class DetectionMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Adds the rows of a batch, one entry per sample (mmengine counts on that)."""
         for sample in data_samples:
-            threshold = self.score_threshold
-            if threshold is None:
-                threshold = float(sample['score_threshold'])
-            self.results.append(detection_rows(sample, threshold))
+            thresholds = [float(threshold) for threshold in sample['score_thresholds']]
+            if self.score_threshold is not None:
+                thresholds = [self.score_threshold] * len(thresholds)
+            self.results.append(detection_rows(sample, thresholds))
 
     def compute_metrics(self, results: list[list[Row]]) -> dict[str, float]:
         """Totals of found, missed, false; means of the rest."""
@@ -42,10 +42,10 @@ class DetectionMetric(BaseMetric):
         return mean_over_anatomies(self.rows)
 
 
-def detection_rows(sample: dict, threshold: float) -> list[Row]:
+def detection_rows(sample: dict, thresholds: Sequence[float]) -> list[Row]:
     """Rows of one sample with keys ``found``, ``missed``, ``false``, ``center_error_mm``,
     ``box_iou``; a key is left out where it says nothing, and all rows are of a network that
-    predicts no boxes or no scores."""
+    predicts no boxes or no scores. ``thresholds`` are the anatomies', ``[K]``."""
     if 'pred_boxes' not in sample or 'scores' not in sample:
         return []
     predicted, true = Boxes3D(sample['pred_boxes'].cpu()), Boxes3D(sample['boxes'].cpu())
@@ -60,9 +60,9 @@ def detection_rows(sample: dict, threshold: float) -> list[Row]:
         score = float(sample['scores'][k])
         row = {'id': sample['id'], 'anatomy': anatomy, 'status': status.value, 'score': score}
         if status.is_missing:
-            row['false'] = int(score >= threshold)
+            row['false'] = int(score >= thresholds[k])
         elif bool(sample['has_box'][k]):
-            found = score >= threshold and bool(within[k])
+            found = score >= thresholds[k] and bool(within[k])
             row.update(found=int(found), missed=int(not found))
             row['center_error_mm'] = float(np.linalg.norm(offset[k]) * sample['spacing'])
             row['box_iou'] = float(overlap[k])

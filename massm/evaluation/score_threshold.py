@@ -1,6 +1,7 @@
-"""The score from which an anatomy is said to be there."""
+"""The score from which each anatomy is said to be there."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -24,3 +25,20 @@ def best_threshold(present: Sequence[float], absent: Sequence[float]) -> float:
     right = [int(np.sum(np.array(present) >= t) + np.sum(np.array(absent) < t)) for t in middles]
     best = np.flatnonzero(np.array(right) == max(right))
     return float(middles[best[np.argmax(gaps[best])]])
+
+
+def best_thresholds(
+    present: Sequence[Sequence[float]], absent: Sequence[Sequence[float]]
+) -> list[float]:
+    """:func:`best_threshold` of each anatomy: a network's scores of one and of another are not of
+    one scale. One that was never seen there, or never missing, borrows all anatomies' scores.
+
+    Args:
+        present: of each anatomy, its scores where it is there.
+        absent: of each, its scores where it is not.
+    """
+    all_present, all_absent = (list(chain.from_iterable(scores)) for scores in (present, absent))
+    return [
+        best_threshold(there or all_present, gone or all_absent)
+        for there, gone in zip(present, absent, strict=True)
+    ]

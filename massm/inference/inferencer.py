@@ -47,7 +47,7 @@ class MASSMInferencer(BaseInferencer):
             one and which cannot execute anything; or a resolved config, with ``weights``.
         weights: checkpoint of training, with a config.
         device: default: a GPU where there is one.
-        score_threshold: lowest score that says an anatomy is there; by default the model's own.
+        score_threshold: lowest score that says an anatomy is there; by default the model's of each.
         trust_checkpoint: see :func:`massm.engine.checkpoint.load_checkpoint`.
         anatomies: report these only; by default all.
         series: which DICOM series, where a folder holds several.
@@ -82,9 +82,9 @@ class MASSMInferencer(BaseInferencer):
         super().__init__(config, weights, device, scope='massm', show_progress=False)
         if not self.model.templates.is_filled:
             raise CheckpointError(f'{weights}: brings no templates; train it again')
-        self.score_threshold = (
-            float(self.model.score_threshold) if score_threshold is None else score_threshold
-        )
+        self.score_thresholds = self.model.score_thresholds.tolist()
+        if score_threshold is not None:
+            self.score_thresholds = [score_threshold] * len(self.score_thresholds)
         self.identity = ModelIdentity.of(self.model, _name(model, weights))
         self.device = next(self.model.parameters()).device
         self.chosen = _chosen(self.model.anatomies, anatomies)
@@ -220,7 +220,7 @@ class MASSMInferencer(BaseInferencer):
         score = float(sample.scores[k])
         leading = None if scores is None else scores[: _leading(shape_model)]
         uncertainty = self._uncertainty(sample, k)
-        status, reason = judge(score, self.score_threshold, seen, leading, uncertainty)
+        status, reason = judge(score, self.score_thresholds[k], seen, leading, uncertainty)
         corners = Boxes3D(sample.pred_boxes[k].double().cpu()).corners().numpy().reshape(2, 3)
         sides = np.stack(np.meshgrid(*corners.T, indexing='ij'), -1).reshape(-1, 3)
         return ShapeResult(

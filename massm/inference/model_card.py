@@ -33,8 +33,7 @@ corresponding surface points.
 * **Intended use:** {metadata['intended_use']}
 * **Input:** {modality.title} in {modality.unit} (windows {windows}), resampled to \
 {metadata['spacing_mm']:g} mm.
-* **Output:** {metadata['num_particles']} particles per anatomy; found from a score of \
-{metadata['score_threshold']:.3f}.
+* **Output:** {metadata['num_particles']} particles per anatomy.
 * **Training data:** {metadata['training_data']}
 * **Licence:** {metadata['licence']}
 
@@ -56,12 +55,16 @@ distances and the warnings, and look at the surfaces.
 
 
 def _anatomies(metadata: dict[str, Any]) -> str:
-    rows = ['| anatomy | training shapes | volume, ml (least to largest) |', '| --- | --- | --- |']
+    rows = [
+        '| anatomy | training shapes | volume, ml (least to largest) | found from a score of |',
+        '| --- | --- | --- | --- |',
+    ]
     for name in metadata['anatomies']:
         known = metadata['population'][name]
         volumes = known['volume_ml']
         span = f'{volumes[0]:.1f} to {volumes[-1]:.1f}' if volumes else '-'
-        rows.append(f'| {name} | {known["train_shapes"]} | {span} |')
+        found = metadata['score_thresholds'][name]
+        rows.append(f'| {name} | {known["train_shapes"]} | {span} | {found:.3f} |')
     return '\n'.join(rows)
 
 

@@ -166,7 +166,9 @@ def _metadata(model: MASSM, config: Config) -> dict[str, Any]:
         'num_particles': int(config.num_particles),
         'modality': modality,
         'windows': [list(w) for w in model.data_preprocessor.windows],
-        'score_threshold': float(model.score_threshold),
+        'score_thresholds': dict(
+            zip(config.anatomies, model.score_thresholds.tolist(), strict=True)
+        ),
         'intended_use': f'Research on the shape of anatomies in '
         f'{MODALITIES[modality].title}; not for diagnosis.',
         'population': population_of(Path(config.data_root), list(config.anatomies)),

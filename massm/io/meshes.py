@@ -2,7 +2,8 @@
 
 Files written here say that they are in RAS, as 3D Slicer does (``SPACE=RAS`` in PLY's and OBJ's
 comments and in the headers of STL and of VTK's own format, a field ``SPACE`` in its XML): a file
-that says nothing Slicer takes for LPS, and turns it.
+that says nothing Slicer takes for LPS, and turns it. What Slicer writes says ``SPACE=LPS`` there
+unless told otherwise, and becomes RAS+ here; a file that says nothing is taken as it is.
 """
 
 from pathlib import Path
@@ -18,12 +19,16 @@ VTK_SUFFIXES = ('.vtk', '.vtp')
 SUFFIXES = ('.ply', '.stl', '.obj', *VTK_SUFFIXES)
 # VTK's numbers of points, lines, triangles, polygons and the like.
 FLAT_CELLS = frozenset(range(1, 10))
-SPACE = b'SPACE=RAS'
+SPACE, LPS = b'SPACE=RAS', b'SPACE=LPS'
+# From LPS to RAS+: half a turn, which leaves triangles the way round that they are.
+TURN = np.array([-1.0, -1.0, 1.0])
 STL_HEADER = 80
+# Longer than any header that says so.
+HEADER_BYTES = 4096
 
 
 def read_mesh(path: Path) -> Mesh:
-    """Reads a triangle mesh, mm. STL's repeated corners are joined; VTK's polygons are cut up.
+    """Reads a triangle mesh, RAS+ mm. STL's repeated corners are joined; VTK's polygons are cut up.
 
     Raises:
         ShapeError: missing, unreadable, not finite, or without triangles.
@@ -87,7 +92,16 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros((0, 3)), np.zeros((0, 3), dtype=int)
     if path.suffix.lower() == '.stl':
         mesh.merge_vertices()
-    return np.asarray(mesh.vertices), np.asarray(mesh.faces)
+    return _turned(np.asarray(mesh.vertices), _says_lps(path)), np.asarray(mesh.faces)
+
+
+def _says_lps(path: Path) -> bool:
+    with path.open('rb') as stream:
+        return LPS in stream.read(HEADER_BYTES)
+
+
+def _turned(vertices: np.ndarray, is_lps: bool) -> np.ndarray:
+    return vertices * TURN if is_lps else vertices
 
 
 def _read_vtk(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +116,9 @@ def _read_vtk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not is_surface:
         raise ValueError(f'holds a {type(data).__name__}, not a surface')
     surface = data.extract_surface(algorithm=None).triangulate()
-    return np.asarray(surface.points, dtype=np.float64), surface.faces.reshape(-1, 4)[:, 1:]
+    points = np.asarray(surface.points, dtype=np.float64)
+    is_lps = 'LPS' in data.field_data.get('SPACE', ()) or _says_lps(path)
+    return _turned(points, is_lps), surface.faces.reshape(-1, 4)[:, 1:]
 
 
 def _polydata(mesh: Mesh):

@@ -73,8 +73,20 @@ class ShapeNetwork(BaseModel):
         self.anatomies, self.spacing = list(anatomies), float(spacing)
         self.template_root = template_root
         self.templates = TemplateBank(len(self.anatomies), num_particles, spacing)
-        # From which score an anatomy is there; validation sets it (ScoreThresholdHook).
-        self.register_buffer('score_threshold', torch.tensor(DEFAULT_THRESHOLD))
+        # From which score each anatomy is there; validation sets it (ScoreThresholdHook).
+        thresholds = torch.full((len(self.anatomies),), DEFAULT_THRESHOLD)
+        self.register_buffer('score_thresholds', thresholds)
+
+    def upgraded(self, stored: dict[str, Tensor], prefix: str = '') -> dict[str, Tensor]:
+        """Weights as checkpoints keep them now; earlier ones have one threshold for all."""
+        weights = dict(stored)
+        shared = weights.pop(f'{prefix}score_threshold', None)
+        if shared is not None:
+            weights[f'{prefix}score_thresholds'] = shared.expand(len(self.anatomies)).clone()
+        return weights
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(self.upgraded(state_dict, prefix), prefix, *args)
 
     def init_weights(self) -> None:
         """Reads the templates, where a dataset is named; a checkpoint brings its own."""
@@ -129,7 +141,7 @@ class ShapeNetwork(BaseModel):
         return prediction.mask_logits[i, :, :x, :y, :z].sigmoid().half()
 
     def _fill(self, sample: ShapeSample, prediction: Prediction, i: int) -> ShapeSample:
-        sample.score_threshold = self.score_threshold
+        sample.score_thresholds = self.score_thresholds
         for name, field in FIELDS.items():
             value = getattr(prediction, name)
             if value is not None:

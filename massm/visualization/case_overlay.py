@@ -55,10 +55,10 @@ def draw_case(case: CasePrediction, path: Path) -> None:
 
 
 def _found(case: CasePrediction) -> list[int]:
-    """What reaches the threshold; all anatomies of a network that gives no scores."""
+    """What reaches its threshold; all anatomies of a network that gives no scores."""
     if case.scores is None:
         return list(range(len(case.anatomies)))
-    return [k for k, score in enumerate(case.scores) if score >= case.threshold]
+    return [k for k, score in enumerate(case.scores) if score >= case.thresholds[k]]
 
 
 def _label(case: CasePrediction, k: int) -> str:

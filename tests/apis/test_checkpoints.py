@@ -6,6 +6,7 @@ import os
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
 from massm.apis import train as train_module
@@ -17,6 +18,7 @@ from massm.apis.checkpoints import (
 )
 from massm.engine.hooks import ModelSettingsHook
 from massm.errors import CheckpointError, ConfigError
+from massm.models.shape_network import ShapeNetwork
 
 SHARED = {'anatomies': ['spleen'], 'num_particles': 8, 'spacing': 2.0, 'modality': 'ct'}
 MODEL = {
@@ -73,12 +75,27 @@ def test_what_weights_do_not_depend_on_may_differ(checkpoint, tmp_path):
 
 
 def test_weights_that_the_network_has_no_place_for_are_refused():
-    model = nn.Linear(2, 2)
-    stored = {**model.state_dict(), 'templates.vertices_0': torch.zeros(1)}
+    model = ShapeNetwork(['a', 'b'], num_particles=8, spacing=3.0)
+    stored = {**model.state_dict(), 'templates.vertices_9': torch.zeros(1)}
     check_weights(model, {'state_dict': stored}, 'a.pth')
     stored['refine_head.code'] = torch.zeros(1)
     with pytest.raises(CheckpointError, match=r'1 weights do not fit, first refine_head\.code'):
         check_weights(model, {'state_dict': stored}, 'a.pth')
+
+
+@pytest.mark.parametrize('load', [nn.Module.load_state_dict, load_state_dict])
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_earlier_weights_bring_one_threshold_for_all_anatomies(load, wrapped):
+    model = ShapeNetwork(['a', 'b'], num_particles=8, spacing=3.0)
+    stored = model.state_dict()
+    del stored['score_thresholds']
+    stored['score_threshold'] = torch.tensor(0.4)
+    check_weights(model, {'state_dict': stored}, 'a.pth')
+    if wrapped:
+        stored = {f'module.{name}': value for name, value in stored.items()}
+    load(nn.ModuleDict({'module': model}) if wrapped else model, stored, strict=True)
+    assert model.score_thresholds.tolist() == pytest.approx([0.4, 0.4])
+    assert any(name.endswith('score_threshold') for name in stored), 'what was read stays as it is'
 
 
 @pytest.mark.parametrize('load_from', [None, 'begin.pth'])

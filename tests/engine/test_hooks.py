@@ -176,11 +176,17 @@ def test_filters_need_something_to_be_fitted_to():
         filter_fit_hook.FilterFitHook(samples=0)
 
 
-def test_the_threshold_lies_between_what_scans_show_and_what_lies_beyond_their_ends(monkeypatch):
-    """No anatomy is known to be missing: parts of the scan say how high one scores that is."""
+def network_of(*anatomies):
+    """All that a threshold needs of one."""
     model = MASSM.__new__(MASSM)
     torch.nn.Module.__init__(model)
-    model.score_threshold = torch.tensor(0.3)
+    model.anatomies, model.score_thresholds = list(anatomies), torch.full((len(anatomies),), 0.5)
+    return model
+
+
+def test_a_threshold_lies_between_what_scans_show_and_what_lies_beyond_their_ends(monkeypatch):
+    """No anatomy is known to be missing: parts of the scan say how high one scores that is."""
+    model = network_of('low', 'high')
     heights = torch.tensor([[2.0, 15], [30, 38]])
     truth = ShapeSample()
     truth.local_vox = torch.stack([torch.zeros_like(heights)] * 2 + [heights], -1)
@@ -194,9 +200,12 @@ def test_the_threshold_lies_between_what_scans_show_and_what_lies_beyond_their_e
         hook.before_val_epoch(runner)
         hook.after_val_iter(runner, 0, {'inputs': [torch.zeros(1, 4, 4, 40)]}, [truth])
         hook.after_val_epoch(runner)
-    assert sorted(hook.present) == pytest.approx([0.75, 0.8, 0.85, 0.9])
-    assert sorted(hook.absent) == pytest.approx([0.5, 0.55])
-    assert float(model.score_threshold) == pytest.approx(0.65)
+    assert [sorted(scores) for scores in hook.present] == [
+        pytest.approx([0.85, 0.9]),
+        pytest.approx([0.75, 0.8]),
+    ]
+    assert hook.absent == [pytest.approx([0.5]), pytest.approx([0.55])]
+    assert model.score_thresholds.tolist() == pytest.approx([0.675, 0.65])
 
 
 def runner_without_validation(model, dataset=None, tell=lambda text: None):
@@ -207,13 +216,12 @@ def runner_without_validation(model, dataset=None, tell=lambda text: None):
     )
 
 
-@pytest.mark.parametrize('low, found', [(0.2, 0.15), (0.9, 0.3)])
+@pytest.mark.parametrize('low, found', [(0.2, [0.15, 0.15]), (0.9, [0.3, 0.3])])
 def test_without_validation_training_scans_lower_the_threshold_and_never_raise_it(
     monkeypatch, low, found
 ):
-    model = MASSM.__new__(MASSM)
-    torch.nn.Module.__init__(model)
-    model.score_threshold = torch.tensor(0.5)
+    """Of each of the two, one has only been seen there, the other only missing."""
+    model = network_of('there', 'missing')
     truth = ShapeSample()
     truth.local_vox = torch.full((2, 4, 3), 3.0)
     truth.has_box, truth.counted = torch.tensor([True, False]), torch.tensor([True, True])
@@ -225,7 +233,7 @@ def test_without_validation_training_scans_lower_the_threshold_and_never_raise_i
     runner.max_epochs = 2
     hook = ScoreThresholdHook(heights=[])
     hook.after_train_epoch(runner)
-    assert float(model.score_threshold) == 0.5  # not the last epoch
+    assert model.score_thresholds.tolist() == [0.5, 0.5]  # not the last epoch
     runner.epoch = 1
     hook.after_train_epoch(runner)
-    assert float(model.score_threshold) == pytest.approx(found)
+    assert model.score_thresholds.tolist() == pytest.approx(found)

@@ -19,6 +19,7 @@ from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Grid
 
 NAMES = ['a', 'b', 'c', 'd']
+THRESHOLDS = [0.3] * len(NAMES)
 
 
 def detected(scores, shift=0.0):
@@ -40,7 +41,7 @@ def detected(scores, shift=0.0):
 
 
 def test_found_missed_false_and_what_is_not_counted():
-    rows = detection_rows(detected([0.9, 0.9, 0.9, 0.1], shift=2.0), 0.3)
+    rows = detection_rows(detected([0.9, 0.9, 0.9, 0.1], shift=2.0), THRESHOLDS)
     assert rows[0]['found'] == 1 and rows[0]['missed'] == 0
     assert rows[0]['center_error_mm'] == pytest.approx(6.0)
     assert rows[0]['box_iou'] == pytest.approx(0.6)
@@ -54,16 +55,18 @@ def test_found_missed_false_and_what_is_not_counted():
     assert not {'found', 'missed', 'false'} & set(rows[2])
     assert rows[3]['false'] == 0
     unknown = detected([0.9] * 4) | {'status': ['ok', 'unlabelled', 'truncated', 'empty']}
-    assert [row['anatomy'] for row in detection_rows(unknown, 0.3)] == ['a', 'c', 'd']
-    assert detection_rows(detected([0.2, 0, 0, 0]), 0.3)[0]['missed'] == 1
-    assert detection_rows(detected([0.9, 0, 0, 0], shift=5), 0.3)[0]['missed'] == 1
+    assert [row['anatomy'] for row in detection_rows(unknown, THRESHOLDS)] == ['a', 'c', 'd']
+    assert detection_rows(detected([0.2, 0, 0, 0]), THRESHOLDS)[0]['missed'] == 1
+    assert detection_rows(detected([0.9, 0, 0, 0], shift=5), THRESHOLDS)[0]['missed'] == 1
+    own = detection_rows(detected([0.4, 0.4, 0.4, 0.4]), [0.5, 0.3, 0.3, 0.45])
+    assert [own[0]['missed'], own[-1]['false']] == [1, 0], 'each anatomy has its own'
 
 
 @pytest.mark.parametrize('lacking', ['scores', 'pred_boxes'])
 def test_what_is_not_predicted_is_not_measured(lacking):
     sample = detected([0.9] * 4)
     del sample[lacking]
-    assert detection_rows(sample, 0.3) == []
+    assert detection_rows(sample, THRESHOLDS) == []
 
 
 def test_summaries_sum_counts_and_average_the_rest():

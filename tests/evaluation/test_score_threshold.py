@@ -1,6 +1,6 @@
 import pytest
 
-from massm.evaluation.score_threshold import best_threshold
+from massm.evaluation.score_threshold import best_threshold, best_thresholds
 
 
 def test_the_middle_of_the_gap_that_parts_them():
@@ -15,3 +15,13 @@ def test_without_absent_ones_the_default_stays_unless_it_would_miss_some():
     assert best_threshold([0.5, 0.8], []) == 0.3
     assert best_threshold([0.2, 0.8], []) == pytest.approx(0.18)
     assert best_threshold([], [0.4]) == 0.3
+
+
+def test_each_anatomy_has_its_own_and_borrows_what_was_never_seen_of_it():
+    present, absent = [[0.5, 0.6], [0.9], [], [0.4]], [[0.3], [0.8], [0.1], []]
+    apart = best_thresholds(present, absent)
+    assert apart[:2] == pytest.approx([0.4, 0.85]), 'no one threshold parts both'
+    assert apart[2] == pytest.approx(0.25), 'never there: the lowest that is, of any'
+    assert apart[3] == best_threshold([0.4], [0.3, 0.8, 0.1])
+    assert best_thresholds([[0.9], [0.5]], [[], []]) == [0.3, 0.3], 'nothing was missing'
+    assert best_thresholds([[], []], [[0.4], []]) == [0.3, 0.3]

@@ -16,7 +16,7 @@ def card_of(anatomies: Sequence[str], accuracy: dict | None, **more: Any) -> str
             'modality': 'ct',
             'spacing_mm': 3.0,
             'num_particles': 512,
-            'score_threshold': 0.3,
+            'score_thresholds': dict.fromkeys(anatomies, 0.3),
             'intended_use': 'Research.',
             'training_data': 'some',
             'licence': 'none',

@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import pyvista
 
 from massm.errors import ImageError, ShapeError
 from massm.io.atomic import replacing, replacing_folder, write_text
@@ -13,7 +14,7 @@ from massm.io.meshes import read_mesh, write_mesh
 from massm.io.nifti import map_volume, read_mask, read_volume, write_volume
 from massm.io.particles import read_particles, write_particles
 from massm.io.shapeworks import ProjectDomain, ProjectSubject, write_project
-from massm.structures import Grid
+from massm.structures import Grid, Mesh
 
 
 def test_a_volume_comes_back_with_its_oblique_grid(tmp_path, rng):
@@ -115,6 +116,23 @@ def test_meshes_say_their_frame_where_slicer_looks_for_it(tmp_path, sphere, suff
     back = read_mesh(path)
     assert np.allclose(back.vertices.max(0), sphere.vertices.max(0), atol=1e-4)
     assert len(back.faces) == len(sphere.faces)
+
+
+@pytest.mark.parametrize('suffix', ['ply', 'stl', 'obj', 'vtk', 'vtp'])
+def test_a_mesh_that_says_lps_is_turned(tmp_path, sphere, suffix):
+    """As 3D Slicer writes its meshes unless told otherwise."""
+    path = tmp_path / f'a.{suffix}'
+    moved = Mesh(sphere.vertices + np.array([5.0, 7.0, 9.0]), sphere.faces)
+    write_mesh(path, moved)
+    if suffix == 'vtp':
+        polydata = pyvista.read(path)
+        polydata.field_data['SPACE'] = ['LPS']
+        polydata.save(path)
+    else:
+        path.write_bytes(path.read_bytes().replace(b'SPACE=RAS', b'SPACE=LPS', 1))
+    back = read_mesh(path)
+    assert np.allclose(back.vertices.mean(0) * [-1, -1, 1], moved.vertices.mean(0), atol=1e-3)
+    assert back.volume() == pytest.approx(moved.volume(), rel=1e-4), 'not inside out'
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_scraps(tmp_path):

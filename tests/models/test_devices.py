@@ -117,13 +117,14 @@ def test_filters_and_what_validation_tells_are_learnt_where_the_network_is(netwo
     with torch.no_grad():
         data = {key: [item[key] for item in items[:1]] for key in items[0]}
         found = network.val_step(data)
+        hook.before_val_epoch(runner)
         hook.after_val_iter(runner, 0, data, found)
         hook.after_val_epoch(runner)
-    assert float(network.score_threshold) != DEFAULT_THRESHOLD
+    assert (network.score_thresholds != DEFAULT_THRESHOLD).any()
     told = {'deviation_factor/blob': 2.0, 'usual_uncertainty/blob': 1.5}
     CalibrationHook().after_val_epoch(runner, told)
     assert case_prediction(found[0]).local_mm.shape == (2, PARTICLES, 3)
-    assert len(detection_rows(found[0].to_dict(), 0.5)) == 2
+    assert len(detection_rows(found[0].to_dict(), [0.5, 0.5])) == 2
     monkeypatch.setattr(score_threshold_hook, 'unaugmented', lambda _: items[:1])
     hook.after_train_epoch(runner)
     assert 'found from a score of' in lines[-1]

@@ -1,6 +1,7 @@
-"""The model learns from validation from which score an anatomy is there."""
+"""The model learns from validation from which score each anatomy is there."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,24 +13,24 @@ from torch import Tensor
 from massm.datasets.unaugmented import unaugmented
 from massm.engine.distributed import unwrapped
 from massm.evaluation.scan_parts import scan_parts
-from massm.evaluation.score_threshold import best_threshold
+from massm.evaluation.score_threshold import best_thresholds
 from massm.models.massm import MASSM
-from massm.models.shape_network import DEFAULT_THRESHOLD
+from massm.models.shape_network import DEFAULT_THRESHOLD, ShapeNetwork
 from massm.registry import HOOKS
 from massm.structures.shape_sample import ShapeSample
 
 
 @HOOKS.register_module()
 class ScoreThresholdHook(Hook):
-    """Stores :func:`massm.evaluation.score_threshold.best_threshold` of each validation in the
+    """Stores :func:`massm.evaluation.score_threshold.best_thresholds` of each validation in the
     model, before the best checkpoint is saved, so that test and inference use it.
 
     In few cohorts an anatomy is known to be missing; but any scan may end before it. So the
     network is also shown parts of every validation scan.
 
     Without validation it is shown the training scans after the last epoch. What it was trained on
-    it finds by higher scores than what it does not know, so they can lower the threshold, not
-    raise it.
+    it finds by higher scores than what it does not know, so they can lower a threshold, not raise
+    it.
 
     Args:
         heights: of the planes that scans are cut at, shares of their height.
@@ -37,12 +38,13 @@ class ScoreThresholdHook(Hook):
 
     def __init__(self, heights: Sequence[float] = (0.3, 0.5, 0.7)) -> None:
         self.heights = tuple(heights)
-        self.present: list[float] = []
-        self.absent: list[float] = []
+        # Of each anatomy.
+        self.present: list[list[float]] = []
+        self.absent: list[list[float]] = []
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Forgets the last validation's scores."""
-        self.present, self.absent = [], []
+        self._forget(unwrapped(runner.model))
 
     def after_val_iter(
         self,
@@ -62,8 +64,8 @@ class ScoreThresholdHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Chooses, from what all processes saw."""
         present, absent = self._gathered()
-        if present:
-            unwrapped(runner.model).score_threshold.fill_(best_threshold(present, absent))
+        if any(present):
+            _store(unwrapped(runner.model), best_thresholds(present, absent))
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Without validation, after the last epoch and before its checkpoint is written."""
@@ -72,7 +74,7 @@ class ScoreThresholdHook(Hook):
         if not (is_due and isinstance(model, MASSM)):
             return
         runner.logger.info('ScoreThresholdHook: no validation split, the training scans are seen')
-        self.present, self.absent = [], []
+        self._forget(model)
         dataset, (rank, world_size) = unaugmented(runner.train_dataloader.dataset), get_dist_info()
         model.eval()
         for i in range(rank, len(dataset), world_size):
@@ -82,13 +84,21 @@ class ScoreThresholdHook(Hook):
             self._add_parts(model, volume, sample)
         model.train()
         present, absent = self._gathered()
-        threshold = min(DEFAULT_THRESHOLD, best_threshold(present, absent))
-        model.score_threshold.fill_(threshold)
-        runner.logger.info(f'ScoreThresholdHook: found from a score of {threshold:.3f}')
+        thresholds = [min(DEFAULT_THRESHOLD, best) for best in best_thresholds(present, absent)]
+        _store(model, thresholds)
+        told = (f'{name} {t:.3f}' for name, t in zip(model.anatomies, thresholds, strict=True))
+        runner.logger.info(f'ScoreThresholdHook: found from a score of: {", ".join(told)}')
 
-    def _gathered(self) -> list[list[float]]:
+    def _forget(self, model: ShapeNetwork) -> None:
+        self.present, self.absent = ([[] for _ in model.anatomies] for _ in range(2))
+
+    def _gathered(self) -> list[list[list[float]]]:
+        """What was there and what was not, of each anatomy, in all processes."""
         shares = all_gather_object((self.present, self.absent))
-        return [[score for share in shares for score in share[i]] for i in (0, 1)]
+        return [
+            [list(chain.from_iterable(parts)) for parts in zip(*of_one_kind, strict=True)]
+            for of_one_kind in zip(*shares, strict=True)
+        ]
 
     def _add_whole(self, scores: Tensor, sample: ShapeSample) -> None:
         self._add(scores, sample.has_box, sample.counted & ~sample.has_box)
@@ -98,8 +108,15 @@ class ScoreThresholdHook(Hook):
             self._add(_scores(model, part), whole, gone)
 
     def _add(self, scores: Tensor, whole: Tensor, gone: Tensor) -> None:
-        self.present += scores[whole].tolist()
-        self.absent += scores[gone].tolist()
+        for k, score in enumerate(scores.tolist()):
+            if whole[k]:
+                self.present[k].append(score)
+            if gone[k]:
+                self.absent[k].append(score)
+
+
+def _store(model: ShapeNetwork, thresholds: Sequence[float]) -> None:
+    model.score_thresholds.copy_(torch.tensor(thresholds))
 
 
 @torch.no_grad()

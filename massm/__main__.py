@@ -1,0 +1,6 @@
+"""``python -m massm COMMAND ...``."""
+
+from massm.cli import main
+
+if __name__ == '__main__':
+    main()
