@@ -185,3 +185,40 @@ def test_the_container_is_given_files_that_exist():
     assert 'massm' in named and all((ROOT / name).exists() for name in named)
     for name in re.findall(r"ROOT / '([\w.]+)'", (ROOT / 'setup.py').read_text()):
         assert name in named, f'setup.py reads {name}'
+
+
+@pytest.mark.parametrize(
+    ('variables', 'is_one'),
+    [
+        ({}, False),
+        ({'VIRTUAL_ENV': '/v'}, True),
+        ({'CONDA_PREFIX': '/c', 'CONDA_DEFAULT_ENV': 'shapes'}, True),
+        ({'CONDA_PREFIX': '/c', 'CONDA_DEFAULT_ENV': 'base'}, False),
+    ],
+)
+def test_the_base_of_conda_is_no_environment(variables, is_one):
+    names = ('VIRTUAL_ENV', 'CONDA_PREFIX', 'CONDA_DEFAULT_ENV')
+    clean = {k: v for k, v in os.environ.items() if k not in names}
+    done = subprocess.run(
+        ['bash', '-euo', 'pipefail', '-c', f'. {ROOT}/tools/environment.sh; has_environment'],
+        env={**clean, **variables},
+        check=False,
+    )
+    assert (done.returncode == 0) == is_one
+
+
+@pytest.mark.parametrize(
+    ('code', 'made', 'goes_on'),
+    [(0, False, True), (1, True, True), (1, False, False), (130, True, False)],
+)
+def test_only_what_was_left_out_is_gone_on_without(tmp_path, code, made, goes_on):
+    """The steps of projects/headneck/train.sh, whose files an earlier run may have made."""
+    text = (ROOT / 'projects/headneck/train.sh').read_text()
+    function = text[text.index('or_made() {') : text.index('step() {')]
+    if made:
+        (tmp_path / 'made').touch()
+    script = f'{function}\nor_made {tmp_path}/made bash -c "exit {code}"\necho next'
+    done = subprocess.run(
+        ['bash', '-euo', 'pipefail', '-c', script], capture_output=True, text=True, check=False
+    )
+    assert ('next' in done.stdout) == goes_on and (done.returncode == 0) == goes_on

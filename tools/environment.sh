@@ -42,9 +42,19 @@ check_libraries() {
     || echo "note: no C++ compiler found; should a package need building, run: sudo apt-get install g++"
 }
 
+# has_environment: conda's base, in which every shell begins, is none to put packages into.
+has_environment() {
+  [ -n "${VIRTUAL_ENV:-}" ] || { [ -n "${CONDA_PREFIX:-}" ] && [ "${CONDA_DEFAULT_ENV:-}" != base ]; }
+}
+
+# tell_environment: how the next commands find the package, if the caller's shell does not yet.
+tell_environment() { [ -z "$MADE" ] || echo "Before other commands, in every new shell: . .venv/bin/activate"; }
+
 activate() {
-  if [ -z "${VIRTUAL_ENV:-}" ] && [ -z "${CONDA_PREFIX:-}" ]; then
-    if [ ! -x .venv/bin/python ]; then
+  MADE=
+  if ! has_environment; then
+    MADE=1
+    if [ ! -f .venv/bin/activate ]; then
       "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || need "the venv module" python3-venv
       echo "making .venv"
       "$PYTHON" -m venv .venv || fail "could not make .venv; run: sudo apt-get install python3-venv"
@@ -88,7 +98,7 @@ make_environment() {
   check_libraries
   activate
   local stamp
-  stamp="$1 $(cat setup.py pyproject.toml requirements/*.txt massm/ops/kernel_sources.py massm/ops/csrc/* | sha256sum | cut -c1-16) $PWD"
+  stamp="$1 $(cat setup.py pyproject.toml requirements/*.txt massm/ops/kernel_sources.py massm/ops/csrc/* | cksum | tr ' ' -) $PWD"
   if ! is_installed "$stamp"; then
     echo "installing packages (first run: a minute or two)"
     install_packages "$1"

@@ -46,11 +46,13 @@ Done in $SECONDS s. Where to look:
   $WORK/patient/headneck_ct/              particles, meshes, label map, result.json
 Your own scan: massm infer ct.nii.gz --out out --report; your own cohort: see the README.
 END
+  tell_environment
   exit
 fi
 step "1/6 phantom cohort of $SUBJECTS subjects"
-if [ "$({ wc -l <"$SOURCE/meta.csv"; } 2>/dev/null || echo 0)" != $((SUBJECTS + 1)) ]; then
-  rm -rf "$SOURCE"
+if [ "$({ wc -l <"$SOURCE/meta.csv"; } 2>/dev/null || echo 0)" -ne $((SUBJECTS + 1)) ]; then
+  # A cohort of another size; of anything else make_phantom says that it is in the way.
+  [ ! -d "$SOURCE/canonical" ] || rm -rf "$SOURCE"
   python tools/make_phantom.py "$SOURCE" --subjects "$SUBJECTS" --spacing "$SPACING" --seed 0
 fi
 step "2/6 dataset"
@@ -76,7 +78,7 @@ else
   LAST=$(tail -n 1 "$SOURCE/meta.csv" | cut -d ';' -f 1)
   python tools/export_model.py $CONFIG "$BEST" --out "$WORK/model" --data "synthetic thorax" \
     --licence Apache-2.0 --cfg-options "${AGREED[@]}"
-  rm -rf "$WORK/inferred"  # of another cohort, if anything
+  [ ! -f "$WORK/inferred/ct/result.json" ] || rm -rf "$WORK/inferred/ct"  # of another cohort
   python tools/infer.py "$SOURCE/$LAST/ct.nii.gz" --model "$WORK/model" --out "$WORK/inferred" --report
 fi
 
@@ -89,3 +91,4 @@ Done in $SECONDS s. Where to look:
   $WORK/inferred/ct/         particles, meshes, label map and report.html of one CT
   tensorboard --logdir $WORK
 END
+tell_environment

@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 
 from massm.apis.checkpoints import check_fits, check_shared, check_weights, latest_checkpoint
 from massm.cohort.correspondences import check_built
+from massm.cohort.manifest import load_manifest
 from massm.datasets.check import check_selection, check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
@@ -68,6 +69,11 @@ def train(
     loops = [runner.train_loop, runner.val_loop]
     if runner.val_loop is not None:
         check_selection(runner.val_loop.dataloader.dataset, _selected_by(config))
+    elif unused := load_manifest(Path(config.data_root)).of_split('val'):
+        runner.logger.warning(
+            f'the config has no validation: {len(unused)} subjects of the val split are not used, '
+            'the last checkpoint is kept, and how sure a surface is will not be calibrated'
+        )
     check_subjects(loop.dataloader.dataset for loop in loops if loop is not None)
     unwrapped(runner.model).optimise(channels_last, compiled)
     runner.train()

@@ -5,7 +5,7 @@ Examples:
       --cfg-options data_root=data/thorax
   python tools/export_model.py --network models/thorax network.onnx --size 128 128 128
 
-Without CHECKPOINT the best of the config's work dir is taken. The card quotes what
+Without CHECKPOINT the best of the work dir is taken. The card quotes what
 `massm test` wrote beside it, if that is of this checkpoint and not of training subjects.
 """
 
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', type=Path, nargs='?', help='config of the training')
     parser.add_argument('checkpoint', type=Path, nargs='?', help='weights, .pth')
     parser.add_argument('--out', type=Path, help='folder to write')
+    parser.add_argument('--work-dir', help='where training wrote (default work_dirs/CONFIG)')
     parser.add_argument('--licence', default='unstated', help='of the model, for its card')
     size = parser.add_mutually_exclusive_group()
     size.add_argument('--half', action='store_true', help='weights in half precision')
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     if args.config is None or args.out is None:
         raise ConfigError('name a config and --out, or --network MODEL FILE; see --help')
     config = load_config(args.config, args.cfg_options)
-    checkpoint = args.checkpoint or find_checkpoint(Path(resolve_work_dir(config, None)))
+    checkpoint = args.checkpoint or find_checkpoint(Path(resolve_work_dir(config, args.work_dir)))
     export_model(
         config,
         checkpoint,
@@ -73,4 +74,7 @@ def run(args: argparse.Namespace) -> None:
         'half' if args.half else 'small' if args.small else 'whole',
         args.limits,
     )
-    print(f'{args.out}: use it with: massm infer --model {args.out} ct.nii.gz --out out/')
+    print(
+        f'{args.out}: of {checkpoint}; use it with: massm infer --model {args.out} ct.nii.gz '
+        '--out out/'
+    )

@@ -2,11 +2,15 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from massm.errors import ConfigError
+
+# Stands for a space within a name while mmengine, which drops spaces, takes a value apart.
+SPACE = '\x1f'
 
 
 class _ReadOptions(argparse.Action):
@@ -39,11 +43,24 @@ class _ReadOptions(argparse.Action):
             try:
                 if any(value.count(a) != value.count(b) for a, b in ('[]', '()')):
                     raise ValueError
-                options[key] = DictAction._parse_iterable(value)
+                options[key] = _parsed(value, DictAction._parse_iterable)
             except (AssertionError, ValueError, IndexError) as error:
                 raise ConfigError(f'{option_string}: {word!r} has unpaired brackets') from error
             options.text[key] = value
         setattr(namespace, self.dest, options)
+
+
+def _parsed(value: str, parse: Callable[[str], Any]) -> Any:
+    """What ``parse`` makes of ``value``, but with the spaces within names, which it drops."""
+    compact = re.sub(r'\s*([\[\](),])\s*', r'\1', value.strip())
+    found = parse(compact.replace(' ', SPACE))
+    return value.strip('\'"') if isinstance(found, str) else _with_spaces(found)
+
+
+def _with_spaces(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_with_spaces(item) for item in value)
+    return value.replace(SPACE, ' ') if isinstance(value, str) else value
 
 
 def check_jobs(jobs: int) -> int:

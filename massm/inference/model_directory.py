@@ -110,12 +110,18 @@ def export_model(
 
     Raises:
         CheckpointError, DatasetError: they do not fit, or the dataset is gone.
-        ConfigError: ``out`` holds something that is no model directory.
+        ConfigError: ``out`` holds something that is no model directory, or the network is not a
+            :class:`massm.models.massm.MASSM`.
     """
     _check_replaceable(out)
     stored = check_fits(config, str(checkpoint), trust_checkpoint)
     settings = _plain(config.model)
     model = build_network(settings)
+    if not isinstance(model, MASSM):
+        raise ConfigError(
+            f'{config.filename}: its network is a {type(model).__name__}; only MASSM networks can '
+            'be exported, since others do not give all that a result holds'
+        )
     check_weights(model, stored, str(checkpoint))
     model.load_state_dict(stored['state_dict'])
     if isinstance(model.local_head, ShapeFitHead) and not model.local_head.is_fitted:

@@ -35,7 +35,11 @@ differently from clinic to clinic; diagnostic scans, children and healthy people
 # or_made FILE COMMAND...: a command that left something out ends with 1, and made the rest.
 or_made() {
   local made=$1; shift
-  "$@" || { [ -e "$made" ] && echo "note: going on without what was left out"; }
+  local code=0
+  "$@" || code=$?
+  [ "$code" = 0 ] && return
+  [ "$code" = 1 ] && [ -e "$made" ] || exit "$code"  # Ctrl-C, or nothing to go on with
+  echo "note: going on without what was left out"
 }
 
 step() { printf '\n== %s (%d s so far)\n' "$1" "$SECONDS"; }

@@ -62,6 +62,31 @@ def test_values_become_what_the_setting_is():
     assert load('custom_hooks.CVAEPretrainHook.steps=7').model.spacing
 
 
+@pytest.mark.parametrize(
+    ('value', 'meant'),
+    [
+        ('/data/my cohort (2)/ds', '/data/my cohort (2)/ds'),
+        ("'/data/my cohort'", '/data/my cohort'),
+        ("['PAROTID L', 'larynx']", ['PAROTID L', 'larynx']),
+        ('[a b,c]', ['a b', 'c']),
+        ('a b, c', ['a b', 'c']),
+        ('[ 1 , 2.5 ]', [1, 2.5]),
+        ("[(1, 2), ('a b', True)]", [(1, 2), ('a b', True)]),
+        (' 3 ', 3),
+    ],
+)
+def test_spaces_within_names_are_kept(value, meant):
+    parser = argparse.ArgumentParser()
+    add_config_options(parser)
+    assert parser.parse_args(['--cfg-options', f'key={value}']).cfg_options == {'key': meant}
+
+
+def test_a_loader_can_do_without_workers():
+    config = load('train_dataloader.num_workers=0')
+    assert not config.train_dataloader.persistent_workers
+    assert config.val_dataloader.persistent_workers
+
+
 @pytest.mark.parametrize('word', ['sync_bn=torch', 'find_unused_parameters=True'])
 def test_what_mmengine_reads_in_the_config_itself_is_no_slip(word):
     assert load(word)[word.partition('=')[0]]
