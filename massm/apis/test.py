@@ -2,7 +2,9 @@
 
 import csv
 import io
+import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from massm.apis.checkpoints import check_fits, check_weights, find_checkpoint
 from massm.apis.test_report import draw_figures, write_page
 from massm.apis.train import resolve_work_dir
 from massm.cohort.correspondences import check_built
+from massm.cohort.manifest import load_manifest
 from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
@@ -32,6 +35,7 @@ from massm.evaluation.summary import (
 )
 from massm.io.atomic import write_text
 from massm.io.digest import content_digest
+from massm.io.names import some_of
 from massm.io.particles import write_particles
 from massm.io.writable import make_writable
 
@@ -125,19 +129,25 @@ def test(
     runner.test()
     metrics = runner.test_evaluator.metrics
     rows = merge_rows(*(m.rows for m in metrics if hasattr(m, 'rows')))
+    subjects = [case.id for case in keeper.predictions]
+    left_out = unmeasured(Path(config.data_root), subjects, config.anatomies)
     folder = Path(config.work_dir)
-    result = TestResult(summarise(rows), rows, folder / 'test')
+    result = TestResult({**summarise(rows), 'unmeasured': left_out}, rows, folder / 'test')
     if is_main_process():
         known = runner.test_dataloader.dataset.metainfo
         (result.folder / TESTED).unlink(missing_ok=True)  # until the files are those of this test
         _write(result, folder, keeper.predictions, Path(known['data_root']) if report else None)
-        tested = {
-            'checkpoint': content_digest(Path(config.load_from)),
-            'split': config.test_dataloader.dataset.get('split'),
-            'shape_model': known.get('shape_model'),
-        }
-        write_text(result.folder / TESTED, json.dumps(tested, indent=1) + '\n')
+        _note_tested(result.folder, config, known.get('shape_model'))
     return result
+
+
+def _note_tested(folder: Path, config: Config, shape_model: str | None) -> None:
+    tested = {
+        'checkpoint': content_digest(Path(config.load_from)),
+        'split': config.test_dataloader.dataset.get('split'),
+        'shape_model': shape_model,
+    }
+    write_text(folder / TESTED, json.dumps(tested, indent=1) + '\n')
 
 
 def summarise(rows: list[Row]) -> dict[str, dict]:
@@ -152,6 +162,20 @@ def summarise(rows: list[Row]) -> dict[str, dict]:
     }
 
 
+def unmeasured(
+    root: Path, subjects: Sequence[str], anatomies: Sequence[str]
+) -> dict[str, list[str]]:
+    """Of ``subjects`` those whose whole anatomy ``massm pdm`` left out, by anatomy: without
+    particles nothing of it can be measured."""
+    known = {subject.id: subject.anatomies for subject in load_manifest(root).subjects}
+    found: dict[str, list[str]] = {}
+    for subject, name in itertools.product(subjects, anatomies):
+        entry = known[subject].get(name)
+        if entry is not None and entry.status.is_whole and not entry.has_particles:
+            found.setdefault(name, []).append(subject)
+    return found
+
+
 def _write(
     result: TestResult, work_dir: Path, predictions: list[CasePrediction], root: Path | None
 ) -> None:
@@ -162,6 +186,8 @@ def _write(
     writer.writeheader()
     writer.writerows(result.rows)
     write_text(result.folder / 'cases.csv', text.getvalue())
+    for earlier in (result.folder / 'particles').glob('*/*_*.particles'):  # of another test
+        earlier.unlink()
     for case in predictions:
         target = result.folder / 'particles' / case.id
         for frame, shapes in (('local', case.local_mm), ('world', case.world_mm)):
@@ -173,6 +199,8 @@ def _write(
     if root is not None:
         write_page(result.metrics, SHOWN, result.rows, predictions, root, work_dir / 'report')
     print_table(result.metrics)
+    for name, subjects in result.metrics['unmeasured'].items():
+        print(f'not measured, since massm pdm left them out: {name} of {some_of(subjects)}')
     print(f'cases.csv and metrics.json in {result.folder}, figures in {work_dir / "report"}')
 
 

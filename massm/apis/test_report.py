@@ -1,5 +1,6 @@
 """Figures of a test run, and its page."""
 
+from collections.abc import Set
 from pathlib import Path
 
 from massm.evaluation.case_prediction import CasePrediction
@@ -14,12 +15,12 @@ from massm.visualization.heat_maps import draw_heat_maps
 
 def draw_figures(rows: list[Row], predictions: list[CasePrediction], folder: Path) -> None:
     """Box plots of all errors; slices of the best and the worst case. Those of an earlier test go,
-    as the page shows what lies in the folder."""
+    as the page shows what lies in the folder, and its page."""
     for figure in folder.glob('case_*_*.png'):
         if figure.name.startswith(('case_best_', 'case_worst_')):
             figure.unlink()
-    for name in ('rmse', 'surface', 'heat_maps'):
-        (folder / f'{name}.png').unlink(missing_ok=True)
+    for name in ('rmse.png', 'surface.png', 'heat_maps.png', 'report.html'):
+        (folder / name).unlink(missing_ok=True)
     draw_box_plots(rows, folder)
     for label, case in _best_and_worst(rows, predictions).items():
         draw_case(case, folder / f'case_{label}_{case.id}.png')
@@ -46,8 +47,9 @@ def write_page(
     pairs = _pairs(rows, cases, surfaces)
     if pairs:
         draw_heat_maps(pairs, folder / 'heat_maps.png')
+    measured = set(metrics['anatomies'])
     shown = {
-        f'{label.capitalize()} case: {case.id}': _whole(case, surfaces)
+        f'{label.capitalize()} case: {case.id}': _whole(case, surfaces, measured)
         for label, case in _best_and_worst(rows, predictions).items()
     }
     path = folder / 'report.html'
@@ -74,7 +76,7 @@ def _pairs(
     return pairs
 
 
-def _whole(case: CasePrediction, surfaces: CaseSurfaces) -> list[CaseSurface]:
-    """The case's anatomies that were measured."""
-    found = (surfaces.of(case, anatomy) for anatomy in case.anatomies)
+def _whole(case: CasePrediction, surfaces: CaseSurfaces, measured: Set[str]) -> list[CaseSurface]:
+    """The case's anatomies that have a reference, of those ``measured`` in any case."""
+    found = (surfaces.of(case, anatomy) for anatomy in case.anatomies if anatomy in measured)
     return [surface for surface in found if surface is not None]

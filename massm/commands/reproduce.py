@@ -50,10 +50,16 @@ def run(args: argparse.Namespace) -> int:
     """
     from massm.apis.config_options import ConfigOptions
     from massm.comparison.cohort import read_compared
-    from massm.comparison.job import Job
+    from massm.comparison.job import jobs_of
     from massm.comparison.methods import DEFAULT, chosen, repository
     from massm.comparison.report import write_report
-    from massm.comparison.runs import check_networks, keep_settings, run_jobs
+    from massm.comparison.runs import (
+        check_networks,
+        done_before,
+        finished_beside,
+        keep_settings,
+        run_jobs,
+    )
 
     _check(args)
     methods = chosen(args.methods or list(DEFAULT))
@@ -67,20 +73,18 @@ def run(args: argparse.Namespace) -> int:
     }
     out = args.out.resolve()
     keep_settings(out, settings)
-    jobs = [
-        Job(method, seed, cohort, 60 * args.budget, out / f'{method.name}_{seed}', options)
-        for seed in range(args.seeds)
-        for method in methods
-    ]
-    check_networks(jobs)
-    outcomes = []
+    jobs = jobs_of(methods, args.seeds, cohort, 60 * args.budget, out, options)
+    beside = finished_beside(jobs, out)
+    check_networks([*jobs, *beside])
+    # What is done stays in the report, whatever this call names and wherever it ends.
+    outcomes = {job.folder: (job, outcome) for job, outcome in done_before([*jobs, *beside])}
     for job, outcome in run_jobs(jobs):
-        outcomes.append((job, outcome))
+        outcomes[job.folder] = (job, outcome)
         print(f'{job.label}: {_told(outcome)}', flush=True)
         # After each, so that what there is can be looked at.
-        write_report(out, settings, outcomes)
+        write_report(out, settings, list(outcomes.values()))
     print(f'{out / "index.html"}, results.json and figures beside it')
-    return int(any(outcome['status'] == 'failed' for _, outcome in outcomes))
+    return int(any(outcomes[job.folder][1]['status'] == 'failed' for job in jobs))
 
 
 def _told(outcome: dict) -> str:

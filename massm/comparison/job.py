@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,22 @@ class Job:
     def label(self) -> str:
         """Its name for people."""
         return f'{self.method.name}, seed {self.seed}'
+
+
+def jobs_of(
+    methods: Sequence[Method],
+    seeds: int,
+    cohort: ComparedCohort,
+    budget_s: float,
+    out: Path,
+    options: ConfigOptions,
+) -> list[Job]:
+    """Each method once with each of ``seeds`` seeds, in folders of ``out``."""
+    return [
+        Job(method, seed, cohort, budget_s, out / f'{method.name}_{seed}', options)
+        for seed in range(seeds)
+        for method in methods
+    ]
 
 
 def work(job: Job) -> None:

@@ -46,9 +46,10 @@ def _settings(settings: Mapping[str, Any]) -> str:
         f'<p>{html.escape(cohort["root"])}: {", ".join(cohort["anatomies"])}; '
         f'{cohort["num_particles"]} particles, {cohort["spacing"]:g} mm.</p>'
         f'<p>{settings["budget_minutes"]:g} minutes of training each, all anatomies together, '
-        f'validation not counted. {patients}; the tables are of the {len(cohort["table"])} others '
-        f'({cohort["table_split"]}), each patient the mean over seeds. Intervals: 95 % bootstrap '
-        'over patients. p: paired Wilcoxon test, Holm-corrected over the anatomies.</p>'
+        f'validation not counted. {patients}; of {len(cohort["table"])} others '
+        f'({cohort["table_split"]}) those who have the anatomy whole make the tables, each patient '
+        'the mean over seeds. Intervals: 95 % bootstrap over patients. p: paired Wilcoxon test, '
+        'Holm-corrected over the anatomies.</p>'
     )
 
 
@@ -89,6 +90,7 @@ def _table(rows: Sequence[Mapping[str, Any]], measure: str) -> str:
     for row in rows:
         cells = [
             row['method'],
+            str(row['seeds']),
             str(row['count']),
             f'{row["mean"]:.2f}',
             f'{row["low"]:.2f} to {row["high"]:.2f}',
@@ -98,7 +100,8 @@ def _table(rows: Sequence[Mapping[str, Any]], measure: str) -> str:
         values = ''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)
         lines.append(f'<tr><td>{html.escape(row["anatomy"])}</td>{values}</tr>')
     columns = (
-        'anatomy', 'method', 'patients', 'mean', '95 %', 'median', *(f'p, {r}' for r in tested),
+        'anatomy', 'method', 'seeds', 'patients', 'mean', '95 %', 'median',
+        *(f'p, {r}' for r in tested),
     )  # fmt: skip
     return html_table(columns, ''.join(lines), MEASURES[measure])
 

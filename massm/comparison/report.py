@@ -3,12 +3,13 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from massm.comparison.job import Job
-from massm.comparison.methods import FIGURES, MEASURES, REFERENCES
+from massm.comparison.methods import FIGURES, MEASURES, METHODS, REFERENCES
 from massm.comparison.page import CURVES, write_comparison_page
 from massm.comparison.results import Values, mean_over_seeds, table
 from massm.io.atomic import write_text
@@ -23,6 +24,8 @@ def write_report(out: Path, settings: dict[str, Any], outcomes: Outcomes) -> dic
     Returns:
         The content of ``results.json``.
     """
+    order = list(METHODS)
+    outcomes = sorted(outcomes, key=lambda pair: (pair[0].seed, order.index(pair[0].method.name)))
     methods = list(dict.fromkeys(job.method.name for job, _ in outcomes))
     done = [job for job, outcome in outcomes if outcome['status'] == 'done']
     values = mean_over_seeds([(j.method, j.folder) for j in done], settings['cohort']['anatomies'])
@@ -31,7 +34,9 @@ def write_report(out: Path, settings: dict[str, Any], outcomes: Outcomes) -> dic
         'runs': [
             {'method': job.method.name, 'seed': job.seed, **outcome} for job, outcome in outcomes
         ],
-        'tables': {measure: table(values[measure], methods) for measure in MEASURES},
+        'tables': {
+            measure: _with_seeds(table(values[measure], methods), done) for measure in MEASURES
+        },
         'values': values,
     }
     write_text(out / 'results.json', json.dumps(content, indent=1) + '\n')
@@ -40,6 +45,12 @@ def write_report(out: Path, settings: dict[str, Any], outcomes: Outcomes) -> dic
         write_text(out / f'{figure}.csv', _as_csv(content['tables'], measures))
     write_comparison_page(out / 'index.html', content, _heat_maps(done))
     return content
+
+
+def _with_seeds(rows: list[dict[str, Any]], done: Sequence[Job]) -> list[dict[str, Any]]:
+    """Of how many runs each row's values are the mean: one may have failed."""
+    runs = Counter(job.method.name for job in done)
+    return [{**row, 'seeds': runs[row['method']]} for row in rows]
 
 
 def _write_figures(
@@ -61,7 +72,7 @@ def _heat_maps(done: Sequence[Job]) -> dict[str, Path]:
 
 def _as_csv(tables: dict[str, list[dict[str, Any]]], measures: Sequence[str]) -> str:
     text = io.StringIO()
-    columns = ['measure', 'anatomy', 'method', 'count', 'mean', 'low', 'high', 'median']
+    columns = ['measure', 'anatomy', 'method', 'seeds', 'count', 'mean', 'low', 'high', 'median']
     writer = csv.DictWriter(
         text, [*columns, *(f'p_{r}' for r in REFERENCES)], restval='', lineterminator='\n'
     )

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from massm.comparison.job import (
     read_json,
     work,
 )
+from massm.comparison.methods import METHODS
 from massm.engine.model_settings import first_difference, model_settings
 from massm.errors import ConfigError
 from massm.io.atomic import write_text
 
 SETTINGS = 'settings.json'
+PATIENTS = 'cohort.patients'
 
 
 def keep_settings(out: Path, settings: dict[str, Any]) -> None:
@@ -41,7 +44,9 @@ def keep_settings(out: Path, settings: dict[str, Any]) -> None:
             )
         write_text(path, json.dumps(settings, indent=1) + '\n')
         return
-    settings, earlier = _wherever(json.loads(json.dumps(settings))), _wherever(earlier)
+    settings, earlier = _compared(json.loads(json.dumps(settings))), _compared(earlier)
+    if PATIENTS not in earlier:  # of a version that did not tell them
+        settings.pop(PATIENTS, None)
     other = [key for key in settings if settings[key] != earlier.get(key)]
     if other:
         raise ConfigError(
@@ -50,10 +55,12 @@ def keep_settings(out: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _wherever(settings: dict[str, Any]) -> dict[str, Any]:
-    """Without the place of the dataset, which may have been moved: its correspondences tell it."""
-    cohort = {key: value for key, value in settings.get('cohort', {}).items() if key != 'root'}
-    return {**settings, 'cohort': cohort}
+def _compared(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without the place of the dataset, which may have been moved: correspondences and patients
+    tell it."""
+    cohort = {f'cohort.{key}': value for key, value in settings.get('cohort', {}).items()}
+    known = {**settings, **cohort}
+    return {key: known[key] for key in known if key not in ('cohort', 'cohort.root')}
 
 
 def check_networks(jobs: Sequence[Job]) -> None:
@@ -74,6 +81,23 @@ def check_networks(jobs: Sequence[Job]) -> None:
                 f'{job.folder}: is of another network ({name} = {_short(earlier)}, now '
                 f'{_short(wanted)}); remove that folder to train it again, or choose another --out'
             )
+
+
+def finished_beside(jobs: Sequence[Job], out: Path) -> list[Job]:
+    """The runs of other methods and seeds that earlier calls left whole in ``out``."""
+    ours = {job.folder for job in jobs}
+    found = []
+    for record in sorted(out.glob(f'*/{RUN}')):
+        name, _, seed = record.parent.name.rpartition('_')
+        if record.parent not in ours and name in METHODS and seed.isdigit():
+            own = {'method': METHODS[name], 'seed': int(seed), 'folder': record.parent}
+            found.append(replace(jobs[0], **own))
+    return found
+
+
+def done_before(jobs: Sequence[Job]) -> list[tuple[Job, dict[str, Any]]]:
+    """Those that are done, with their outcomes."""
+    return [(job, _outcome(job, 0)) for job in jobs if read_json(job.folder / RUN) is not None]
 
 
 def run_jobs(jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:

@@ -109,7 +109,10 @@ def _losses(work_dir: Path) -> tuple[np.ndarray, np.ndarray]:
     found: dict[int, float] = {}
     for log in sorted(work_dir.glob('2*/vis_data/scalars.json')):
         for line in log.read_text(encoding='utf-8').splitlines():
-            row = json.loads(line)
+            try:
+                row = json.loads(line)
+            except ValueError:  # cut off, as its process was
+                continue
             if 'loss' in row:
                 found[row['step']] = row['loss']
     steps = sorted(found)

@@ -11,8 +11,9 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from massm.cohort.shape_folder import load_model
-from massm.errors import ConfigError, ShapeError
+from massm.cohort.shape_folder import is_built, load_model
+from massm.errors import ConfigError, DatasetError, ShapeError
+from massm.io.templates import ShapeTemplate
 from massm.models.dense_heads.segmentation_head import inside_sizes, mask_loss
 from massm.models.massm import image_sizes, stack_masks
 from massm.models.shape_network import Prediction, ShapeNetwork
@@ -65,6 +66,20 @@ class UNetShapes(ShapeNetwork):
         self.networks = nn.ModuleList(build_unet(network, inside, each) for _ in range(networks))
         self.first_logit = nn.Parameter(torch.full((count, 1, 1, 1), FIRST_LOGIT))
         self._models = cache(_correspondence_model)
+
+    def read_templates(self, root: Path) -> list[ShapeTemplate]:
+        """As every network, and sees to it that surfaces can be given particles.
+
+        Raises:
+            DatasetError: the particles of an anatomy were imported.
+        """
+        for name in self.anatomies:
+            if not is_built(root / 'shapes' / name):
+                raise DatasetError(
+                    f'{root / "shapes" / name}: its particles were imported, and what a UNet draws '
+                    'can only be laid on correspondences that massm pdm built'
+                )
+        return super().read_templates(root)
 
     def logits(self, inputs: Tensor) -> Tensor:
         """``[B, C, X, Y, Z]`` to ``[B, K, X, Y, Z]``."""

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from massm.apis.test import test as run_test
+from massm.apis.test import unmeasured
 from massm.apis.train import train
 from massm.cli import run_command
 from massm.engine.checkpoint import load_checkpoint
@@ -176,7 +177,7 @@ def test_the_best_checkpoint_is_tested_and_everything_is_written(trained):
     assert list(folder.glob('*/vis_data/events.out.tfevents*'))
     assert run_command('test', [config, '--work-dir', str(folder), '--cfg-options', *options]) == 0
     metrics = json.loads((folder / 'test/metrics.json').read_text())
-    assert set(metrics) == {'mean', 'anatomies'} and len(metrics['anatomies']) == 7
+    assert set(metrics) == {'mean', 'anatomies', 'unmeasured'} and len(metrics['anatomies']) == 7
     tested = json.loads((folder / 'test/tested.json').read_text())
     best = next(folder.glob('best_local_rmse_mm_epoch_1.pth'))
     assert tested['checkpoint'] == content_digest(best) and tested['split'] == 'test'
@@ -186,6 +187,29 @@ def test_the_best_checkpoint_is_tested_and_everything_is_written(trained):
     assert lines[0].startswith('id,anatomy,status,score,found') and len(lines) == 1 + 7
     assert {p.name for p in (folder / 'report').glob('*.png')} >= {'rmse.png', 'surface.png'}
     assert not (folder / 'report/report.html').exists(), 'which only --report writes'
+
+
+def test_a_test_leaves_nothing_of_an_earlier_one(trained, tmp_path):
+    folder, config, options = trained
+    work = shutil.copytree(folder, tmp_path / 'work')
+    stale = [work / 'report/report.html', work / 'test/particles/gone/spleen_local.particles']
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('of another checkpoint')
+    assert run_command('test', [config, '--work-dir', str(work), '--cfg-options', *options]) == 0
+    assert not any(path.exists() for path in stale)
+
+
+def test_whole_anatomies_without_particles_are_told(tiny_dataset, tmp_path):
+    root = shutil.copytree(tiny_dataset, tmp_path / 'dataset')
+    content = json.loads((root / 'dataset.json').read_text())
+    subject = next(e for e in content['data_list'] if e['split'] == 'test')
+    for key in ('local', 'world', 'patient_to_world'):
+        subject['anatomies']['spleen'].pop(key)
+    (root / 'dataset.json').write_text(json.dumps(content))
+    names = ['spleen', 'heart_ventricle_left']
+    assert unmeasured(root, [subject['id']], names) == {'spleen': [subject['id']]}
+    assert unmeasured(tiny_dataset, [subject['id']], names) == {}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from massm.comparison.cohort import read_compared
 from massm.comparison.methods import DEFAULT, FIGURES, MEASURES, METHODS, repository
 from massm.comparison.results import mean_over_seeds, table
 from massm.comparison.runs import keep_settings
-from massm.errors import ConfigError
+from massm.errors import ConfigError, DatasetError
 
 NAMES = ['heart_ventricle_left', 'spleen']
 
@@ -109,15 +109,56 @@ def test_a_dataset_may_be_moved_and_no_other_take_its_place(tmp_path):
     keep_settings(tmp_path / 'out', settings(root='elsewhere'))
     with pytest.raises(ConfigError, match='holds runs of another cohort'):
         keep_settings(tmp_path / 'out', settings(shape_model='b2'))
+    keep_settings(tmp_path / 'out', settings(patients='a'))  # an earlier version did not tell them
+    keep_settings(tmp_path / 'new', settings(patients='a'))
+    with pytest.raises(ConfigError, match=r'of another cohort\.patients \("a", now "b"\)'):
+        keep_settings(tmp_path / 'new', settings(patients='b'))
+
+
+def test_other_patients_are_another_cohort(dataset, tmp_path):
+    """Who was added to train, as massm augment does, or changed places, though numbers stay."""
+    before = read_compared(dataset, NAMES, 1)
+    shutil.copytree(dataset, tmp_path / 'other')
+    content = json.loads((tmp_path / 'other/dataset.json').read_text())
+    entries = content['data_list']
+    train, val = (next(e for e in entries if e['split'] == s) for s in ('train', 'val'))
+    train['split'], val['split'] = 'val', 'train'
+    (tmp_path / 'other/dataset.json').write_text(json.dumps(content))
+    after = read_compared(tmp_path / 'other', NAMES, 1)
+    assert after.patients != before.patients
+    assert replace(after, root='', patients='') == replace(before, root='', patients='')
+
+
+def test_tables_that_nobody_could_fill_are_refused_before_any_training(dataset, tmp_path):
+    shutil.copytree(dataset, tmp_path / 'other')
+    path = tmp_path / 'other/dataset.json'
+    content = json.loads(path.read_text())
+    for entry in content['data_list']:
+        if entry['split'] == 'val':
+            entry['anatomies'].pop('spleen', None)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match='who would make the tables has a whole spleen'):
+        read_compared(tmp_path / 'other', NAMES, 1)
+    content['metainfo']['modality'] = 'mr'
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match='set up for CT'):
+        read_compared(tmp_path / 'other', NAMES, 1)
 
 
 @pytest.mark.slow
 def test_what_is_done_is_not_done_again_and_other_settings_are_refused(reproduced, capsys):
     out, words, _ = reproduced
+    whole = (out / 'results.json').read_text()
     stamps = {path: path.stat().st_mtime_ns for path in out.glob('*/run.json')}
     assert len(stamps) == len(DEFAULT)
     assert run_command('reproduce', words) == 1
     assert {path: path.stat().st_mtime_ns for path in out.glob('*/run.json')} == stamps
+    assert json.loads((out / 'results.json').read_text()) == json.loads(whole)
+    fewer = [*words[: words.index('--methods')], '--methods', 'unet_all']
+    assert run_command('reproduce', fewer) == 0
+    kept = json.loads((out / 'results.json').read_text())
+    assert [run['method'] for run in kept['runs']] == list(DEFAULT), 'what is done stays'
+    assert kept['tables'] == json.loads(whole)['tables']
     other = [*words, '--budget', '1']
     assert run_command('reproduce', other) == 1
     assert 'holds runs of another budget_minutes (0.03, now 1.0)' in capsys.readouterr().err

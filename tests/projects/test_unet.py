@@ -1,5 +1,7 @@
 """Masks to surfaces to particles, and the networks' masks."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,8 @@ from mmengine.registry import init_default_scope
 
 from massm.apis.config import load_config
 from massm.cohort.manifest import load_manifest
-from massm.cohort.shape_folder import load_model
-from massm.errors import ConfigError, ShapeError
+from massm.cohort.shape_folder import forget_model, load_model
+from massm.errors import ConfigError, DatasetError, ShapeError
 from massm.io.nifti import read_mask
 from massm.io.particles import read_particles
 from massm.registry import DATASETS, MODELS
@@ -41,6 +43,19 @@ def test_the_true_mask_gives_nearly_the_true_particles(subject):
     mean = mean_shape_at(mask, grid, model)
     assert found.shape == (TINY_PARTICLES, 3)
     assert mean_point_error(found, true) < 0.7 * mean_point_error(mean, true)
+
+
+def test_imported_particles_are_refused_before_training_and_not_after(tiny_dataset, tmp_path):
+    init_default_scope('massm')
+    root = shutil.copytree(tiny_dataset, tmp_path / 'dataset')
+    forget_model(root / 'shapes' / NAME)  # as an import does
+    options = {'data_root': str(root), 'num_particles': TINY_PARTICLES, 'spacing': TINY_SPACING}
+    config = load_config(
+        ROOT / 'projects/unet/configs/unet_all.py', {**options, 'anatomies': ['spleen', NAME]}
+    )
+    network = MODELS.build({**config.model, 'network': {'type': 'UNet', 'channels': (4, 8)}})
+    with pytest.raises(DatasetError, match=f'{NAME}: its particles were imported'):
+        network.init_weights()
 
 
 def test_a_moved_mask_gives_moved_particles(subject):

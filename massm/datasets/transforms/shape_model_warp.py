@@ -1,6 +1,8 @@
 """New shapes of a patient's anatomies, drawn from their models: image, masks and particles follow
 (DeepSSM's augmentation, Bhalodia et al. 2018, drawn anew for every sample)."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -138,9 +140,24 @@ def _field(
 
 
 def least_volume(warp: Warp) -> float:
-    """The smallest volume that a cube between knots of the output shows of the input, relative to
-    its own; 0 or less where the warp folds."""
-    bend = np.moveaxis(warp.bend.numpy(), 0, -1)
+    """The smallest volume that a corner of a cube between knots of the output shows of the input,
+    relative to its own; 0 or less where the warp folds. Between knots the bend is trilinear, so
+    that at a cube's corners its slopes are those of the cube's own edges."""
+    bend = np.moveaxis(warp.bend.numpy().astype(np.float64), 0, -1)
     steps = (np.array(warp.shape) - 1) / (np.array(bend.shape[:3]) - 1)
-    slopes = np.stack([np.gradient(bend, step, axis=a) for a, step in enumerate(steps)], -1)
-    return float(np.linalg.det(warp.linear + slopes).min())
+    edges = [np.diff(bend, axis=a) / step for a, step in enumerate(steps)]
+    least = np.inf
+    for corner in itertools.product((0, 1), repeat=3):
+        slopes = [_at_corner(edge, axis, corner) for axis, edge in enumerate(edges)]
+        volumes = np.linalg.det(warp.linear + np.stack(slopes, -1))
+        least = min(least, float(volumes.min()))
+    return least
+
+
+def _at_corner(edges: np.ndarray, axis: int, corner: Sequence[int]) -> np.ndarray:
+    """Of ``edges`` along ``axis`` that which begins or ends at each cube's ``corner``."""
+    for other, end in enumerate(corner):
+        if other != axis:
+            count = edges.shape[other] - 1
+            edges = edges.take(range(end, end + count), axis=other)
+    return edges
