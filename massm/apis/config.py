@@ -75,9 +75,8 @@ def resolve(config: Config, name: str = 'config') -> Config:
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if config.get(loader):
             config[loader].dataset.update(shared, data_root=config.data_root, modality=modality)
-            if not config[loader].get(
-                'num_workers'
-            ):  # torch refuses to keep workers that it has not
+            # torch refuses to keep workers where there are none.
+            if not config[loader].get('num_workers'):
                 config[loader].update(persistent_workers=False)
     return config
 
