@@ -44,6 +44,18 @@ def test_a_training_step(run):
     assert 'ours / peer' in told
 
 
+def test_odd_scans(run):
+    told = run('odd_scans.py', ROOT / 'examples/headneck_ct.nii.gz')
+    rows = [line.split('│') for line in told.splitlines() if line.count('│') > 4]
+    found = {(row[1].strip(), row[2].strip()): row[3].strip() for row in rows}
+    whole = ('as it comes', 'at 1 mm', 'at 5 mm')
+    assert all(status == 'ok' for (scan, _), status in found.items() if scan in whole)
+    assert found['upper half', 'larynx'] == found['lower half', 'mandible'] == 'absent'
+    assert found['lower half', 'larynx'] == 'truncated'
+    assert found['a ball', 'parotid_gland_left'] == 'low_confidence'
+    assert 'not in HU' in told
+
+
 def test_inference(run, tiny_dataset):
     config = ROOT / 'configs/massm_r18_paper.py'
     options = [f'data_root={tiny_dataset}', f'spacing={TINY_SPACING}']
