@@ -81,7 +81,8 @@ def test_every_method_runs_through_and_every_file_parses(reproduced):
     """And the one that fails is named, and stops no other."""
     out, _, code = reproduced
     content = json.loads((out / 'results.json').read_text())
-    *runs, failed = content['runs']
+    runs = [run for run in content['runs'] if run['method'] in DEFAULT]
+    (failed,) = (run for run in content['runs'] if run not in runs)
     assert [run['method'] for run in runs] == list(DEFAULT)
     for run in runs:
         assert run['status'] == 'done', run
@@ -148,17 +149,17 @@ def test_tables_that_nobody_could_fill_are_refused_before_any_training(dataset, 
 @pytest.mark.slow
 def test_what_is_done_is_not_done_again_and_other_settings_are_refused(reproduced, capsys):
     out, words, _ = reproduced
-    whole = (out / 'results.json').read_text()
+    tables = json.loads((out / 'results.json').read_text())['tables']
     stamps = {path: path.stat().st_mtime_ns for path in out.glob('*/run.json')}
     assert len(stamps) == len(DEFAULT)
     assert run_command('reproduce', words) == 1
     assert {path: path.stat().st_mtime_ns for path in out.glob('*/run.json')} == stamps
-    assert json.loads((out / 'results.json').read_text()) == json.loads(whole)
+    assert json.loads((out / 'results.json').read_text())['tables'] == tables
     fewer = [*words[: words.index('--methods')], '--methods', 'unet_all']
     assert run_command('reproduce', fewer) == 0
     kept = json.loads((out / 'results.json').read_text())
     assert [run['method'] for run in kept['runs']] == list(DEFAULT), 'what is done stays'
-    assert kept['tables'] == json.loads(whole)['tables']
+    assert kept['tables'] == tables
     other = [*words, '--budget', '1']
     assert run_command('reproduce', other) == 1
     assert 'holds runs of another budget_minutes (0.03, now 1.0)' in capsys.readouterr().err
