@@ -48,15 +48,12 @@ def write_summary(
     good = [r for r in results if r.failure is None]
     train = [r.source.id for r in good if r.source.train]
     if fixed_pdm is None:
-        world = read_world(folder, train)
-        pdm, statistics = PointDistributionModel.fit(world), shape_statistics(world)
-        judging = judging_model(pdm, len(train))
-        odd = {name for name, is_odd in zip(train, outliers(world)[1], strict=True) if is_odd}
+        pdm, statistics, odd = _made(folder, train)
     else:
         pdm, odd = PointDistributionModel.load(fixed_pdm), set()
         statistics = _fixed_statistics(folder, [r.source.id for r in good], pdm)
-        # A model has one mode fewer than shapes that made it.
-        judging = judging_model(pdm, len(pdm) + 1)
+    # A fixed model has one mode fewer than shapes that made it.
+    judging = judging_model(pdm, len(train) if fixed_pdm is None else len(pdm) + 1)
     with replacing(folder / 'pdm.npz') as temporary:
         pdm.save(temporary)
     stats = {
@@ -73,6 +70,15 @@ def write_summary(
     rows = [_project_subject(anatomy, r, (matrices or {}).get(r.source.id)) for r in good]
     write_project(folder / 'project.swproj', rows)
     return stats
+
+
+def _made(
+    folder: Path, train: list[str]
+) -> tuple[PointDistributionModel, dict[str, Any], set[str]]:
+    """The model that the shapes ``train`` make, its statistics, and the outliers among them."""
+    world = read_world(folder, train)
+    odd = {name for name, is_odd in zip(train, outliers(world)[1], strict=True) if is_odd}
+    return PointDistributionModel.fit(world), shape_statistics(world), odd
 
 
 def _fixed_statistics(
