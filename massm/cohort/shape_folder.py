@@ -217,25 +217,18 @@ def _ready_model(folder: Path, digest: str) -> CorrespondenceModel:
 
 def _register_one(folder: Path, digest: str, surface: Surface) -> RegisteredShape:
     done = _earlier(folder, digest, surface)
-    if done is not None and _has_own_landmarks(folder, digest, surface):
+    if done is not None:
         if is_in_place(folder, surface.source.id) is None and _lies_in(folder, surface):
             mark_in_place(folder, surface.source.id)
         return done
     model = _ready_model(folder, digest)
     try:
-        model.check_landmarks(surface.landmarks)
         if model.any_pose and is_mirrored(surface, model.reference):
             return RegisteredShape(surface.source, failure=mirrored(surface).reason)
         shape = model.register(surface.mesh, surface.landmarks)
     except (MassmError, np.linalg.LinAlgError) as error:
         return RegisteredShape(surface.source, failure=f'{surface.source.mesh}: {error}')
     return _write_one(folder, digest, surface, shape)
-
-
-def _has_own_landmarks(folder: Path, digest: str, surface: Surface) -> bool:
-    """Whether a surface that was registered before has as many landmarks as the model, or none."""
-    marks = surface.landmarks
-    return marks is None or len(marks) == len(_ready_model(folder, digest).landmarks)
 
 
 def _lies_in(folder: Path, surface: Surface) -> bool:

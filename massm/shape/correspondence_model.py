@@ -97,9 +97,13 @@ class CorrespondenceModel:
             landmarks: ``[K, 3]`` patient mm, those the model was built with.
 
         Raises:
-            ShapeError: they are others.
+            ShapeError: they are more or fewer.
         """
-        self.check_landmarks(landmarks)
+        if landmarks is not None and len(landmarks) != len(self.landmarks):
+            raise ShapeError(
+                f'has {len(landmarks)} landmarks and the model {len(self.landmarks)}; give the '
+                'ones it was built with, in the same order, or none'
+            )
         motion = pose_of(mesh, self.reference, landmarks)
         # The pose is better known once the whole surfaces correspond, roughly, then finely.
         for noises in (SHORT_SCHEDULE, FULL_SCHEDULE):
@@ -112,18 +116,6 @@ class CorrespondenceModel:
         if self.weight > 0:
             vertices = slide(self.sliding, anchor, anchor, target, 2 * SLIDING_STEPS)
         return self.finish(vertices, motion, target)
-
-    def check_landmarks(self, landmarks: np.ndarray | None) -> None:
-        """Whether ``landmarks`` ``[K, 3]`` of a new surface, if any, can be the model's own.
-
-        Raises:
-            ShapeError: they are more or fewer.
-        """
-        if landmarks is not None and len(landmarks) != len(self.landmarks):
-            raise ShapeError(
-                f'has {len(landmarks)} landmarks and the model {len(self.landmarks)}; give the '
-                'ones it was built with, in the same order, or none'
-            )
 
     def _registered(
         self, mesh: Mesh, motion: RigidTransform, noises: np.ndarray, landmarks: np.ndarray | None

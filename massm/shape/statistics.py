@@ -36,7 +36,8 @@ def generalization(world: np.ndarray, most: int = MOST_LEFT_OUT) -> np.ndarray:
         model = PointDistributionModel.fit(np.delete(world, left_out, axis=0))
         shape = world[left_out]
         # Shapes that are alike leave fewer modes, or none but the mean; more would add nothing.
-        found = reconstruction_errors(model, shape) if len(model) else [_error(shape - model.mean)]
+        by_mean = np.array([_error(shape - model.mean)])
+        found = reconstruction_errors(model, shape) if len(model) else by_mean
         errors[row] = np.pad(found, (0, modes), mode='edge')[:modes]
     return errors.mean(axis=0)
 

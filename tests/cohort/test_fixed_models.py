@@ -71,7 +71,7 @@ def test_new_shapes_that_are_all_left_out_are_told(join, tmp_path, capsys):
 
 
 def test_landmarks_of_another_number_than_the_models_are_told(join, tmp_path):
-    """Whether they come with a new surface or with one that was registered without before."""
+    """Of a shape, which is left out, and of a model that has none at all."""
     marks = tmp_path / 'marks'
     for name in 'ab':
         write_mesh(tmp_path / f'new/{name}.ply', bent(0.3))
