@@ -1,5 +1,11 @@
 """Errors that speak to the person: one sentence with what was wrong, where, and what to do."""
 
+import zipfile
+import zlib
+
+# What numpy raises of an NPZ file that is missing, empty, half copied or of something else.
+BROKEN_NPZ = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
+
 
 class MassmError(ValueError):
     """A mistake the user can mend. Command lines print its text alone and exit with code 1."""

@@ -13,6 +13,10 @@ from massm.cohort.mirror_images import forget_mirror_images
 from massm.cohort.shape_folder import RegisteredShape, is_built
 from massm.cohort.surface_cohort import ShapeSource, landmark_file
 from massm.errors import DatasetError, ShapeError
+from massm.io.names import some_of
+
+# What mends the correspondences of a dataset with generated patients.
+AUGMENT_AGAIN = 'run massm pdm on the dataset it came from, and augment that again'
 
 
 def shapes_folder(manifest: Manifest, anatomy: str) -> Path:
@@ -70,9 +74,25 @@ def check_built(root: Path, anatomies: Sequence[str]) -> None:
             f'{", ".join(nowhere)}; leave it out of the anatomies or add subjects'
         )
     if missing:
+        is_augmented = any(subject.is_generated for subject in manifest.subjects)
+        remedy = f'run massm pdm {root} (after each massm prepare that changed shapes)'
         raise DatasetError(
             f'{manifest.root / "dataset.json"}: has no correspondences of {", ".join(missing)}; '
-            f'run massm pdm {root} (after each massm prepare that changed shapes)'
+            f'{AUGMENT_AGAIN if is_augmented else remedy}'
+        )
+
+
+def check_true(manifest: Manifest) -> None:
+    """Whether all subjects are true patients, of whom alone a shape model is made.
+
+    Raises:
+        DatasetError: some were generated.
+    """
+    generated = [subject.id for subject in manifest.subjects if subject.is_generated]
+    if generated:
+        raise DatasetError(
+            f'{manifest.root}: has patients that massm augment generated ({some_of(generated)}), '
+            f'whose shapes are drawn from the model and make none; {AUGMENT_AGAIN}'
         )
 
 

@@ -38,9 +38,10 @@ def remove_gone(
     removed = []
     for name in sorted(set(earlier) - good):
         files = [particle_file(folder, frame, name) for frame in ('local', 'world')]
-        files += [record_of(folder, name), folder / '.mended' / f'{name}.npz']
         mesh = mesh_file(folder, name)
         files += [] if mesh.resolve() in sources else [mesh]
+        # The record last: what it says of the mesh holds as long as that is there.
+        files += [folder / '.mended' / f'{name}.npz', record_of(folder, name)]
         found = [file for file in files if file.is_file() and file.parent.parent == folder]
         for file in found:
             file.unlink()

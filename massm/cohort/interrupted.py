@@ -1,7 +1,6 @@
 """A long computation that goes on where it was interrupted: the result of every task is kept."""
 
 import shutil
-import zipfile
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from massm.errors import BROKEN_NPZ
 from massm.io.atomic import replacing
 from massm.shape.population import TaskRunner
 from massm.structures import RigidTransform
@@ -43,7 +43,7 @@ def _once(path: Path, function: Callable[..., Any], task: tuple) -> Any:
             return _result(
                 str(stored['kind']), [stored[f'part{i}'] for i in range(len(stored) - 1)]
             )
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except BROKEN_NPZ:
         pass
     result = function(*task)
     kind, parts = _parts(result)

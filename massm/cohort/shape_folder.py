@@ -17,7 +17,10 @@ import numpy as np
 
 from massm.cohort.interrupted import going_on
 from massm.cohort.shape_records import (
+    begin_shape_record,
     forget_shapes,
+    is_in_place,
+    mark_in_place,
     mesh_file,
     particle_file,
     read_shape_record,
@@ -38,6 +41,7 @@ from massm.io.atomic import replacing
 from massm.io.meshes import write_mesh
 from massm.io.particles import read_particles, write_particles
 from massm.io.records import fingerprint, read_record, write_record
+from massm.io.templates import MIRROR_FILE
 from massm.shape.correspondence_model import CorrespondenceModel, CorrespondingShape
 from massm.shape.population import PopulationSettings, TaskRunner, build_population
 from massm.shape.quality import Quality, measure
@@ -45,6 +49,12 @@ from massm.structures import Mesh, RigidTransform
 
 CODE_VERSION = 3
 MODEL_FILE, MODEL_RECORD = 'correspondence.npz', '.model.json'
+OWN_FOLDERS = ('meshes', 'local', 'world', '.mended', '.unfinished')
+OWN_FILES = (
+    *(MODEL_FILE, MODEL_RECORD, MIRROR_FILE, '.mirror.json'),
+    *('template.json', 'template.ply', 'template.particles'),
+    *('pdm.npz', 'stats.json', 'quality.png', 'project.swproj'),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +218,8 @@ def _ready_model(folder: Path, digest: str) -> CorrespondenceModel:
 def _register_one(folder: Path, digest: str, surface: Surface) -> RegisteredShape:
     done = _earlier(folder, digest, surface)
     if done is not None:
+        if is_in_place(folder, surface.source.id) is None and _lies_in(folder, surface):
+            mark_in_place(folder, surface.source.id)
         return done
     model = _ready_model(folder, digest)
     try:
@@ -219,6 +231,11 @@ def _register_one(folder: Path, digest: str, surface: Surface) -> RegisteredShap
     return _write_one(folder, digest, surface, shape)
 
 
+def _lies_in(folder: Path, surface: Surface) -> bool:
+    """Whether a surface is read from where the folder keeps it."""
+    return surface.source.mesh.resolve() == mesh_file(folder, surface.source.id).resolve()
+
+
 def _write_one(
     folder: Path, digest: str, surface: Surface, shape: CorrespondingShape
 ) -> RegisteredShape:
@@ -226,15 +243,19 @@ def _write_one(
     subject = surface.source.id
     posed = surface.mesh.with_vertices(shape.patient_to_world.apply(surface.mesh.vertices))
     quality = measure(shape.world, posed, model.surface, model.warp, model.particles)
-    own = mesh_file(folder, subject)
-    if surface.source.mesh.resolve() != own.resolve():
-        write_mesh(own, surface.mesh)
+    # What an earlier build wrote is nobody's, though it is read now.
+    in_place = _lies_in(folder, surface) and is_in_place(folder, subject) is not False
+    if not _lies_in(folder, surface):
+        # Before the surface itself, so that an interrupted run leaves none that seems another's.
+        begin_shape_record(folder, subject)
+        write_mesh(mesh_file(folder, subject), surface.mesh)
     write_particles(particle_file(folder, 'local', subject), shape.local)
     write_particles(particle_file(folder, 'world', subject), shape.world)
     content = {
         'patient_to_world': shape.patient_to_world.matrix.tolist(),
         'quality': asdict(quality),
         'remarks': surface.remarks,
+        'in_place': in_place,
     }
     write_shape_record(folder, subject, _shape_digest(digest, surface), content)
     return RegisteredShape(surface.source, shape.patient_to_world, quality, surface.remarks)

@@ -8,8 +8,8 @@ from typing import Any
 from massm.io.digest import file_digest
 from massm.io.records import read_record, write_record
 
-# The fingerprint of shapes that were not made here.
-IMPORTED = 'imported'
+# The fingerprints of shapes that were not made here, and of those that are being made.
+IMPORTED, BEGUN = 'imported', 'begun'
 
 
 def particle_file(folder: Path, frame: str, subject: str) -> Path:
@@ -25,6 +25,12 @@ def mesh_file(folder: Path, subject: str) -> Path:
 def record_of(folder: Path, subject: str) -> Path:
     """The record of ``subject``."""
     return folder / 'local' / f'.{subject}.json'
+
+
+def begin_shape_record(folder: Path, subject: str) -> None:
+    """Has a shape's record say, if nothing does yet, that a build writes its files."""
+    if not record_of(folder, subject).is_file():
+        write_record(record_of(folder, subject), BEGUN, {'in_place': False})
 
 
 def write_shape_record(folder: Path, subject: str, digest: str, content: dict[str, Any]) -> None:
@@ -54,10 +60,38 @@ def is_surface_of(folder: Path, subject: str, mesh: Path) -> bool:
     """Whether ``mesh`` holds the surface that the shape's particles were laid on, so far as its
     record tells."""
     try:
-        content = json.loads(record_of(folder, subject).read_text(encoding='utf-8'))
-        return content['files']['mesh'] == file_digest(mesh)
+        return _stored(folder, subject)['files']['mesh'] == file_digest(mesh)
     except (OSError, KeyError, TypeError, ValueError):
         return False
+
+
+def is_in_place(folder: Path, subject: str) -> bool | None:
+    """Whether the surface of a shape in the folder is the file that it was read from, which no
+    build wrote; ``None`` where its record does not say, or there is none."""
+    try:
+        return _stored(folder, subject).get('in_place')
+    except (OSError, AttributeError, ValueError):
+        return None
+
+
+def mark_in_place(folder: Path, subject: str) -> None:
+    """Has a record of before records said so say that the shape's surface is in place."""
+    content = _stored(folder, subject)
+    write_record(record_of(folder, subject), content['fingerprint'], {**content, 'in_place': True})
+
+
+def surfaces_in_place(folder: Path) -> list[Path]:
+    """The surfaces in a folder that no build wrote, so far as the records tell: those that shapes
+    were read from, and those of no shape."""
+    return [
+        mesh
+        for mesh in sorted((folder / 'meshes').glob('[!.]*.ply'))
+        if is_in_place(folder, mesh.stem) or not record_of(folder, mesh.stem).is_file()
+    ]
+
+
+def _stored(folder: Path, subject: str) -> dict[str, Any]:
+    return json.loads(record_of(folder, subject).read_text(encoding='utf-8'))
 
 
 def forget_shapes(folder: Path) -> None:

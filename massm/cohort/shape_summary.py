@@ -13,7 +13,7 @@ from massm.io.atomic import replacing, write_text
 from massm.io.shapeworks import ProjectDomain, ProjectSubject, write_project
 from massm.io.templates import USUAL_TURN
 from massm.shape.pdm import PointDistributionModel
-from massm.shape.quality import outliers
+from massm.shape.quality import judging_model, outliers
 from massm.shape.statistics import compactness, reconstruction_errors, shape_statistics
 
 WARNINGS = {
@@ -48,19 +48,20 @@ def write_summary(
     good = [r for r in results if r.failure is None]
     train = [r.source.id for r in good if r.source.train]
     if fixed_pdm is None:
-        world = read_world(folder, train)
-        pdm, statistics = PointDistributionModel.fit(world), shape_statistics(world)
-        odd = {name for name, is_odd in zip(train, outliers(world)[1], strict=True) if is_odd}
+        pdm, statistics, odd = _made(folder, train)
     else:
         pdm, odd = PointDistributionModel.load(fixed_pdm), set()
         statistics = _fixed_statistics(folder, [r.source.id for r in good], pdm)
+    # A fixed model has one mode fewer than shapes that made it.
+    judging = judging_model(pdm, len(train) if fixed_pdm is None else len(pdm) + 1)
     with replacing(folder / 'pdm.npz') as temporary:
         pdm.save(temporary)
     stats = {
         'particles': len(pdm.mean),
         'train_shapes': len(train),
         **statistics,
-        'quality': quality_table(folder, good, pdm, odd),
+        'mahalanobis_modes': len(judging),
+        'quality': quality_table(folder, good, judging, odd),
         'left_out': {r.source.id: r.failure for r in results if r.failure is not None},
     }
     write_text(folder / 'stats.json', json.dumps(stats, indent=1) + '\n')
@@ -71,24 +72,35 @@ def write_summary(
     return stats
 
 
+def _made(
+    folder: Path, train: list[str]
+) -> tuple[PointDistributionModel, dict[str, Any], set[str]]:
+    """The model that the shapes ``train`` make, its statistics, and the outliers among them."""
+    world = read_world(folder, train)
+    odd = {name for name, is_odd in zip(train, outliers(world)[1], strict=True) if is_odd}
+    return PointDistributionModel.fit(world), shape_statistics(world), odd
+
+
 def _fixed_statistics(
     folder: Path, subjects: list[str], pdm: PointDistributionModel
-) -> dict[str, list[float]]:
-    """Of a fixed model and shapes new to it: generalization is how well its first k modes rebuild
-    the new shapes; specificity belongs to the shapes it was made of, and is left empty."""
-    errors = [reconstruction_errors(pdm, shape) for shape in read_world(folder, subjects)]
+) -> dict[str, Any]:
+    """Of a fixed model and shapes new to it, if any: generalization is how well its first k modes
+    rebuild the new shapes; specificity belongs to the shapes it was made of, and is left empty."""
+    shapes = read_world(folder, subjects) if subjects else ()
+    errors = [reconstruction_errors(pdm, shape) for shape in shapes]
     return {
         'compactness': compactness(pdm).tolist(),
         'generalization': np.mean(errors, axis=0).tolist() if errors else [],
+        'generalization_shapes': len(errors),
         'specificity': [],
     }
 
 
 def quality_table(
-    folder: Path, good: list[RegisteredShape], pdm: PointDistributionModel, odd: set[str]
+    folder: Path, good: list[RegisteredShape], judging: PointDistributionModel, odd: set[str]
 ) -> dict[str, dict[str, Any]]:
-    """Per subject: quality, Mahalanobis distance to the model, and ``warnings`` in words; ``odd``
-    are the outliers."""
+    """Per subject: quality, Mahalanobis distance by the ``judging`` model's modes (``None`` where
+    it has none), and ``warnings`` in words; ``odd`` are the outliers."""
     measured = {r.source.id: asdict(r.quality) for r in good if r.quality is not None}
     limits = {
         key: max(least, NOTABLE * float(np.median([m[key] for m in measured.values()] or [0.0])))
@@ -107,10 +119,10 @@ def quality_table(
             warnings.append(f'{quality["swaps"]} particles are torn from their neighbours')
         if subject in odd:
             warnings.append('is an outlier among the training shapes')
-        particles = read_world(folder, [subject])[0]
+        distance = judging.mahalanobis(read_world(folder, [subject])[0])
         table[subject] = {
             **quality,
-            'mahalanobis': float(pdm.mahalanobis(particles)),
+            'mahalanobis': float(distance) if len(judging) else None,
             'train': result.source.train,
             'warnings': warnings,
             'mended': list(result.remarks),

@@ -1,13 +1,12 @@
 """The surfaces of a population as they come: read, mended, and compared with each other, so that
 what cannot belong is left out by name."""
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from massm.errors import MassmError, ShapeError
+from massm.errors import BROKEN_NPZ, MassmError, ShapeError
 from massm.io.atomic import replacing
 from massm.io.meshes import read_mesh
 from massm.io.particles import read_particles
@@ -211,7 +210,7 @@ def _mended(source: Path, kept: Path) -> tuple[Mesh, list[str]]:
         with np.load(kept, allow_pickle=False) as a:
             if str(a['digest']) == digest:
                 return Mesh(a['vertices'], a['faces']), a['remarks'].tolist()
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except BROKEN_NPZ:
         pass
     mesh = read_mesh(source)
     try:

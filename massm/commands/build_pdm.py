@@ -109,7 +109,7 @@ def _check_folders(args: argparse.Namespace) -> None:
     out, meshes = args.out.resolve(), args.meshes.resolve()
     if args.fixed is not None and args.fixed.resolve() == out:
         raise ConfigError(f'--out {args.out}: is the fixed model itself; choose another folder')
-    own = {'.ply'} >= {file.suffix.lower() for file in _surfaces(meshes)}
+    own = {'.ply'} >= {file.suffix for file in _surfaces(meshes)}
     if meshes == out or (meshes == out / 'meshes' and not own):
         raise ConfigError(
             f'--out {args.out}: results would lie among the surfaces and be taken for some; choose '
@@ -121,12 +121,16 @@ def _check_folders(args: argparse.Namespace) -> None:
 def _check_not_theirs(out: Path, meshes: Path) -> None:
     """Refuses to write over surfaces in ``out`` that no build left there."""
     from massm.cohort.shape_folder import is_built
+    from massm.cohort.shape_records import surfaces_in_place
 
     own = out / 'meshes'
-    if _surfaces(own) and own.resolve() != meshes and not is_built(out):
+    if own.resolve() == meshes:
+        return
+    theirs = surfaces_in_place(out) if is_built(out) else _surfaces(own)
+    if theirs:
         raise ConfigError(
-            f'--out {out}: {own} holds surfaces that no build wrote and would be written over; '
-            'choose another folder'
+            f'--out {out}: {own} holds surfaces that no build wrote ({theirs[0].name}) and would '
+            'be written over; choose another folder'
         )
 
 
@@ -162,12 +166,18 @@ def _check_fixed(args: argparse.Namespace, fixed: 'CorrespondenceModel') -> None
             f'--same-axes: the fixed model {args.fixed} is of shapes in any pose, and lays new '
             'ones over itself so; leave it out'
         )
+    if args.landmarks is not None and not len(fixed.landmarks):
+        raise ConfigError(
+            f'--landmarks {args.landmarks}: the fixed model {args.fixed} was built without; leave '
+            'it out'
+        )
 
 
 def _build_dataset(
     args: argparse.Namespace, tasks: 'TaskRunner', table: Table, notes: list[str]
 ) -> None:
     from massm.cohort.correspondences import (
+        check_true,
         enter_shapes,
         shape_sources,
         shapes_folder,
@@ -179,6 +189,7 @@ def _build_dataset(
     from massm.cohort.surface_cohort import landmark_use
 
     manifest = load_manifest(args.dataset)
+    check_true(manifest)
     anatomies = _anatomies(args, manifest, notes)
     for name in anatomies:
         try:

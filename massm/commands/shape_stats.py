@@ -5,7 +5,7 @@ Of the training shapes alone: not of excluded, validation and test ones, nor of 
 that lack a domain.
 
 Examples:
-  python tools/shape_stats.py data/phantom/shapes/spleen --out stats.json
+  python tools/shape_stats.py data/phantom/shapes/spleen --out spleen_statistics.json
   python tools/shape_stats.py left_atrium.swproj --group sex
   python tools/shape_stats.py models/spleen --group diagnosis --csv study.csv
 """
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from massm.errors import ShapeError
+from massm.errors import ConfigError, ShapeError
 from massm.io.atomic import write_text
 from massm.io.names import some_of
 from massm.io.particles import read_particles
@@ -28,6 +28,8 @@ from massm.io.tables import read_table
 from massm.shape.group_difference import group_difference
 from massm.shape.statistics import shape_statistics
 
+PERMUTATIONS = 10_000
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
@@ -35,16 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, help='JSON file (default: print)')
     parser.add_argument('--group', help='column with two values: compare the groups they make')
     parser.add_argument('--csv', type=Path, help='table of the column; its first column is the id')
-    parser.add_argument('--permutations', type=int, default=10_000, help='of the group test')
+    parser.add_argument(
+        '--permutations', type=int, help=f'of the group test (default: {PERMUTATIONS})'
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Computes; entry k-1 of each list is for k modes.
 
     Raises:
+        ConfigError: ``--out`` is a file of the model, or an option has no use.
         ShapeError: there are no particles, they do not correspond, two subjects are called alike,
             or the groups are not two.
     """
+    _check(args)
     names, world, groups = _read(args.model)
     result: dict[str, Any] = shape_statistics(world)
     if args.group is not None:
@@ -55,6 +61,34 @@ def run(args: argparse.Namespace) -> None:
         print(text, end='')
     else:
         write_text(args.out, text)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuses to write over what statistics are made of, and options that nothing would read."""
+    if args.group is None and (args.csv is not None or args.permutations is not None):
+        option = '--permutations' if args.csv is None else '--csv'
+        raise ConfigError(f'{option}: belongs to a comparison of groups; name its column, --group')
+    out = None if args.out is None else args.out.resolve()
+    if out is not None and (out in _sources(args) or _is_of_model(out, args.model.resolve())):
+        raise ConfigError(
+            f'--out {args.out}: is a file that statistics are made of or belongs to a model; '
+            'choose another name'
+        )
+
+
+def _sources(args: argparse.Namespace) -> list[Path]:
+    return [path.resolve() for path in (args.model, args.csv) if path is not None]
+
+
+def _is_of_model(out: Path, model: Path) -> bool:
+    """Whether ``out`` is a file that a shape folder keeps, of ``model`` or of another."""
+    from massm.cohort.shape_folder import OWN_FILES, OWN_FOLDERS, is_built
+
+    for folder in out.parents:
+        if folder == model or is_built(folder) or (folder / 'template.json').is_file():
+            own, *rest = out.relative_to(folder).parts
+            return own in OWN_FOLDERS if rest else own in OWN_FILES
+    return False
 
 
 def _read(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]:
@@ -107,9 +141,14 @@ def _world_files(project: Project, subject: ProjectSubject) -> list[str | None]:
 
 def _read_folder(path: Path) -> tuple[list[str], np.ndarray, dict[str, dict[str, str]]]:
     from massm.cohort.gone_shapes import shapes_of
+    from massm.cohort.shape_folder import is_built
 
     there = sorted(file.stem for file in (path / 'world').glob('[!.]*.particles'))
     known = shapes_of(path)
+    if is_built(path) and not known:
+        raise ShapeError(
+            f'{path}/stats.json: does not say which shapes are of the model; run massm pdm again'
+        )
     # Validation and test shapes lie here too, and what earlier runs left; none shapes the model.
     names = [name for name, train in known.items() if train] if known else there
     _say_left_out('not of the training shapes', [name for name in there if name not in names])
@@ -159,10 +198,12 @@ def _compare(
     without = [name for name in names if not values.get(name)]
     _say_left_out(f'without {args.group}', without)
     members = [world[[values.get(name) == kind for name in names]] for kind in kinds]
-    found = group_difference(members[0], members[1], args.permutations)
+    permutations = PERMUTATIONS if args.permutations is None else args.permutations
+    found = group_difference(members[0], members[1], permutations)
     return {
         'column': args.group,
         'groups': dict(zip(kinds, found.sizes, strict=True)),
+        'difference': f'{kinds[1]} minus {kinds[0]}',
         'p_value': found.p_value,
         'distance_mm': found.distance,
         'particles_p_below_0.05': int((found.p_particles < 0.05).sum()),

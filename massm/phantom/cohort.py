@@ -1,5 +1,6 @@
 """Writes a phantom cohort in the TotalSegmentator layout, true correspondences beside the masks."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from massm.io.atomic import write_text
 from massm.io.meshes import write_mesh
 from massm.io.nifti import write_volume
 from massm.io.particles import write_particles
+from massm.io.records import fingerprint, read_record, write_record
 from massm.ops import sample_volume
 from massm.phantom import anatomy
 from massm.phantom.deformation import (
@@ -49,8 +51,10 @@ def make_cohort(
 ) -> Iterator[str]:
     """Writes ``subjects`` phantoms under ``out``; yields each subject's id when it is on disk.
 
-    The same seed gives the same cohort whatever ``jobs`` is.
+    The same seed gives the same cohort whatever ``jobs`` is. Of another cohort in ``out`` nothing
+    stays; of an earlier, perhaps larger or interrupted run of the same one, no further subject.
     """
+    _clear(out, subjects, seed, spacing)
     canon = build_canon(np.random.default_rng([seed, 0]))
     for name, mesh in canon.meshes.items():
         write_mesh(out / 'canonical' / f'{name}.ply', mesh)
@@ -61,6 +65,20 @@ def make_cohort(
         for i in range(subjects)
     )
     write_text(out / 'meta.csv', _meta(subjects))
+
+
+def _clear(out: Path, subjects: int, seed: int, spacing: float) -> None:
+    """Removes what the cohort now made would not replace: without ``meta.csv`` first, what is
+    interrupted is no cohort with a split."""
+    (out / 'meta.csv').unlink(missing_ok=True)
+    record, digest = out / 'canonical' / 'cohort.json', fingerprint(seed, float(spacing))
+    is_same = read_record(record, digest) is not None
+    for folder in sorted(out.glob('s[0-9]*')):
+        number = folder.name.removeprefix('s')
+        is_phantom = number.isdigit() and (folder / 'segmentations').is_dir()
+        if is_phantom and not (is_same and int(number) < subjects):
+            shutil.rmtree(folder)
+    write_record(record, digest, {'seed': seed, 'spacing': spacing})
 
 
 def build_canon(generator: np.random.Generator) -> Canon:
@@ -91,6 +109,8 @@ def _write_subject(
     grid = _field_of_view(generator, spacing)
     absent = {n for n in anatomy.ANATOMIES if generator.random() < ABSENT_RATE}
     ct, masks = _render(canon, deformation, grid, absent, generator)
+    # Of an anatomy that was whole in an earlier version there may be some, and are none now.
+    shutil.rmtree(folder / 'correspondences', ignore_errors=True)
     write_volume(folder / 'ct.nii.gz', ct, grid)
     for name, mask in masks.items():
         write_volume(folder / 'segmentations' / f'{name}.nii.gz', mask.astype(np.uint8), grid)

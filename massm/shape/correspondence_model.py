@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from massm.errors import ShapeError
+from massm.errors import BROKEN_NPZ, ShapeError
 from massm.shape.alignment import rigid_fit
 from massm.shape.correspondence import (
     FULL_SCHEDULE,
@@ -94,9 +94,16 @@ class CorrespondenceModel:
         """Puts a new surface (patient mm) into correspondence; the model stays as it is.
 
         Args:
-            landmarks: ``[K, 3]`` patient mm, those the model was built with; left aside where it
-                was built with others.
+            landmarks: ``[K, 3]`` patient mm, those the model was built with.
+
+        Raises:
+            ShapeError: they are more or fewer.
         """
+        if landmarks is not None and len(landmarks) != len(self.landmarks):
+            raise ShapeError(
+                f'has {len(landmarks)} landmarks and the model {len(self.landmarks)}; give the '
+                'ones it was built with, in the same order, or none'
+            )
         motion = pose_of(mesh, self.reference, landmarks)
         # The pose is better known once the whole surfaces correspond, roughly, then finely.
         for noises in (SHORT_SCHEDULE, FULL_SCHEDULE):
@@ -115,7 +122,7 @@ class CorrespondenceModel:
     ) -> np.ndarray:
         """``[V, 3]`` the working vertices registered to ``mesh`` as ``motion`` lays it."""
         pairs = None
-        if landmarks is not None and len(landmarks) == len(self.landmarks):
+        if landmarks is not None and len(landmarks):
             pairs = Landmarks(self.landmark_places, motion.apply(landmarks))
         posed = mesh.with_vertices(motion.apply(mesh.vertices))
         *_, state = fit_template(self.template, posed, pairs, noises)
@@ -167,7 +174,7 @@ class CorrespondenceModel:
                     bool(a['any_pose']),
                     a['landmarks'],
                 )
-        except (OSError, KeyError, ValueError) as error:
+        except BROKEN_NPZ as error:
             raise ShapeError(
                 f'{path}: not a correspondence model ({error}); run build_pdm again'
             ) from error

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from massm.errors import ShapeError
+from massm.errors import BROKEN_NPZ, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,9 @@ class PointDistributionModel:
         mean = world.mean(0)
         centred = (world - mean).reshape(len(world), -1)
         _, singular, rows = np.linalg.svd(centred, full_matrices=False)
-        rank = int(np.sum(singular > max(singular[0], 1e-12) * 1e-7)) if len(world) > 1 else 0
+        # Of shapes that are all alike, what is left is rounding, of the size of the shapes.
+        least = max(1e-7 * singular[0], 1e-9 * float(np.linalg.norm(world)))
+        rank = int(np.sum(singular > least)) if len(world) > 1 else 0
         modes = rows[:rank].reshape(rank, *mean.shape)
         return cls(mean, modes, singular[:rank] ** 2 / max(len(world) - 1, 1))
 
@@ -156,5 +158,5 @@ class PointDistributionModel:
                 if modes.dtype == np.float16:
                     modes = modes.astype(np.float32)
                 return cls(arrays['mean'], modes, arrays['variances'])
-        except (OSError, KeyError, ValueError) as error:
+        except BROKEN_NPZ as error:
             raise ShapeError(f'{path}: not a shape model ({error}); run build_pdm again') from error

@@ -9,12 +9,15 @@ from scipy.special import betaincc
 from massm.shape.metrics import hausdorff95
 from massm.shape.particles import spacing_variation
 from massm.shape.pdm import PointDistributionModel
+from massm.shape.statistics import compactness
 from massm.shape.surface import folded_fraction, surface_distance
 from massm.shape.surface_warp import SurfaceWarp
 from massm.structures import Mesh
 
 NEIGHBOURS = 6
 TORN = 3.0
+# Of the variance, what the modes explain by which shapes are judged.
+JUDGED_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -72,25 +75,39 @@ def suspected_swaps(particles: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return ratio > TORN * np.median(ratio)
 
 
-def outliers(world: np.ndarray, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+def judging_model(
+    model: PointDistributionModel, shapes: int, share: float = JUDGED_SHARE
+) -> PointDistributionModel:
+    """The first modes of ``model``, by which it is judged how usual a shape is.
+
+    By all N - 1 modes each of the ``shapes`` N that made the model would be as far from the mean as
+    any other, (N - 1) / sqrt(N), since they are as many as the modes can tell apart.
+
+    Args:
+        share: of the variance that the modes explain; there are at most N / 3.
+    """
+    enough = int(np.searchsorted(compactness(model), share)) + 1
+    return model.truncate(min(enough, len(model), shapes // 3))
+
+
+def outliers(world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How far each training shape is from the others.
 
     Args:
         world: ``[N, M, 3]``, mm.
-        share: of the variance that the modes used explain; at most N / 3 modes are used.
 
     Returns:
-        ``[N]`` Mahalanobis distance, and ``[N]`` bool where one so large is expected less than
-        once in twenty populations. The shape itself is among those that make the model, so that its
-        squared distance follows a beta distribution (Gnanadesikan and Kettenring 1972).
+        ``[N]`` Mahalanobis distance by the modes of :func:`judging_model`, and ``[N]`` bool where
+        one so large is expected less than once in twenty populations. The shape itself is among
+        those that make the model, so that its squared distance follows a beta distribution
+        (Gnanadesikan and Kettenring 1972).
     """
     model = PointDistributionModel.fit(world)
     count = len(world)
     if len(model) == 0 or count < 6:
         return np.zeros(count), np.zeros(count, dtype=bool)
-    explained = np.cumsum(model.variances) / model.variances.sum()
-    modes = min(int(np.searchsorted(explained, share)) + 1, count // 3)
-    distance = model.truncate(modes).mahalanobis(world)
+    judging = judging_model(model, count)
+    distance, modes = judging.mahalanobis(world), len(judging)
     relative = distance**2 * count / (count - 1) ** 2
     tail = betaincc(modes / 2, (count - modes - 1) / 2, np.minimum(relative, 1))
     return distance, tail < 0.05 / count

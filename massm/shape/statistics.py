@@ -1,8 +1,13 @@
 """Compactness, generalization and specificity (Davies 2002, as ShapeWorks defines them)."""
 
+from typing import Any
+
 import numpy as np
 
 from massm.shape.pdm import PointDistributionModel
+
+# Of a large population so many shapes, evenly chosen, are left out in turn.
+MOST_LEFT_OUT = 64
 
 
 def compactness(model: PointDistributionModel) -> np.ndarray:
@@ -11,7 +16,7 @@ def compactness(model: PointDistributionModel) -> np.ndarray:
     return np.cumsum(model.variances) / total if total > 0 else np.ones(len(model))
 
 
-def generalization(world: np.ndarray, most: int = 64) -> np.ndarray:
+def generalization(world: np.ndarray, most: int = MOST_LEFT_OUT) -> np.ndarray:
     """Leave-one-out reconstruction error per number of modes.
 
     Args:
@@ -25,14 +30,26 @@ def generalization(world: np.ndarray, most: int = 64) -> np.ndarray:
     modes = len(world) - 2
     if modes < 1:
         return np.zeros(0)
-    chosen = np.unique(np.linspace(0, len(world) - 1, min(most, len(world))).astype(int))
+    chosen = _left_out(len(world), most)
     errors = np.zeros((len(chosen), modes))
     for row, left_out in enumerate(chosen):
         model = PointDistributionModel.fit(np.delete(world, left_out, axis=0))
-        found = reconstruction_errors(model, world[left_out])
-        # Shapes that are alike leave fewer modes; the further ones would add nothing.
-        errors[row] = np.pad(found, (0, modes), mode='edge')[:modes] if len(found) else np.nan
-    return np.nanmean(errors, axis=0)
+        shape = world[left_out]
+        # Shapes that are alike leave fewer modes, or none but the mean; more would add nothing.
+        by_mean = np.array([_error(shape - model.mean)])
+        found = reconstruction_errors(model, shape) if len(model) else by_mean
+        errors[row] = np.pad(found, (0, modes), mode='edge')[:modes]
+    return errors.mean(axis=0)
+
+
+def _left_out(count: int, most: int = MOST_LEFT_OUT) -> np.ndarray:
+    """Indices of the shapes of ``count`` that are left out in turn."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
+
+
+def _error(offsets: np.ndarray) -> float:
+    """Mean Euclidean length of ``[M, 3]``."""
+    return float(np.linalg.norm(offsets, axis=1).mean())
 
 
 def reconstruction_errors(model: PointDistributionModel, shape: np.ndarray) -> np.ndarray:
@@ -43,7 +60,7 @@ def reconstruction_errors(model: PointDistributionModel, shape: np.ndarray) -> n
     errors = np.zeros(len(model))
     for k in range(len(model)):
         left = left - scores[k] * model.modes[k]
-        errors[k] = np.linalg.norm(left, axis=1).mean()
+        errors[k] = _error(left)
     return errors
 
 
@@ -56,7 +73,7 @@ def specificity(world: np.ndarray, samples: int = 1000, seed: int = 0) -> np.nda
 
     Returns:
         ``[L]``: mean over the samples of the mean Euclidean particle distance (mm) to the training
-        shape that is nearest.
+        shape that is nearest, of the three nearest in the root mean square.
     """
     model = PointDistributionModel.fit(world)
     draws = np.random.default_rng(seed).standard_normal((samples, len(model)), dtype=np.float32)
@@ -79,10 +96,12 @@ def _nearest_distance(shapes: np.ndarray, known: np.ndarray, candidates: int = 3
     return np.sqrt(np.einsum('scmx,scmx->scm', offsets, offsets)).mean(-1).min(1)
 
 
-def shape_statistics(world: np.ndarray) -> dict[str, list[float]]:
-    """All three of ``world`` ``[N, M, 3]`` (mm) as plain lists; entry k-1 is for k modes."""
+def shape_statistics(world: np.ndarray) -> dict[str, Any]:
+    """All three of ``world`` ``[N, M, 3]`` (mm) as plain lists, entry k-1 for k modes, and
+    ``generalization_shapes``, how many shapes were left out in turn."""
     return {
         'compactness': compactness(PointDistributionModel.fit(world)).tolist(),
         'generalization': generalization(world).tolist(),
+        'generalization_shapes': len(_left_out(len(world))) if len(world) > 2 else 0,
         'specificity': specificity(world).tolist(),
     }

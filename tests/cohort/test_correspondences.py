@@ -7,12 +7,15 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from massm.cli import run_command
-from massm.cohort.manifest import load_manifest
+from massm.cohort.correspondences import check_built
+from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
+from massm.errors import DatasetError
 from massm.io.names import partner_name
 from massm.io.particles import read_particles
 from massm.io.templates import read_mirror_places, read_template
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.surface import surface_distance
+from massm.structures import AnatomyStatus
 
 ANATOMY = 'heart_ventricle_left'
 
@@ -108,8 +111,23 @@ def test_statistics_and_project_are_written(tiny_dataset, tmp_path):
     assert set(json.loads((tmp_path / 's.json').read_text())) == {
         'compactness',
         'generalization',
+        'generalization_shapes',
         'specificity',
     }
+
+
+def test_no_model_is_made_of_generated_patients(tmp_path, capsys):
+    spleen = {'spleen': AnatomyEntry(AnatomyStatus.OK, mesh='shapes/spleen/meshes/a.ply')}
+    names = {'a': None, 'generated_0001': 'a'}
+    subjects = [SubjectEntry(n, 'train', None, spleen, origin) for n, origin in names.items()]
+    Manifest(tmp_path, 4.0, ('spleen',), tuple(subjects)).save()
+    before = (tmp_path / 'dataset.json').read_text()
+    assert run_command('build_pdm', [str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert 'generated_0001 (1)' in error and 'the dataset it came from, and augment' in error
+    assert (tmp_path / 'dataset.json').read_text() == before
+    with pytest.raises(DatasetError, match='the dataset it came from, and augment that again'):
+        check_built(tmp_path, ['spleen'])
 
 
 def test_mistakes_are_named(tiny_dataset, tmp_path, capsys):

@@ -8,6 +8,7 @@ import pytest
 from massm.cli import run_command
 from massm.cohort.gone_shapes import remove_gone, shapes_of
 from massm.cohort.shape_folder import RegisteredShape
+from massm.cohort.shape_records import begin_shape_record, surfaces_in_place
 from massm.cohort.surface_cohort import ShapeSource, landmark_use, read_cohort
 from massm.errors import ShapeError
 from massm.io.meshes import read_mesh, write_mesh
@@ -70,7 +71,8 @@ def test_files_that_a_mac_hides_are_no_shapes(tmp_path, sphere, capsys):
     (tmp_path / 'm/._a.ply').write_bytes(b'Mac')
     command = ['--meshes', str(tmp_path / 'm'), '--out', str(tmp_path / 'o'), '--jobs', '1']
     assert run_command('build_pdm', [*command, '--same-axes', '--particles', '16']) == 0
-    (tmp_path / 'o/stats.json').unlink()
+    for name in ('stats.json', 'correspondence.npz', '.model.json'):  # particles alone
+        (tmp_path / 'o' / name).unlink()
     (tmp_path / 'o/world/._a.particles').write_bytes(b'Mac')
     assert run_command('shape_stats', [str(tmp_path / 'o')]) == 0
     assert 'left out' not in capsys.readouterr().out
@@ -90,6 +92,54 @@ def test_results_never_lie_among_the_surfaces(tmp_path, sphere, capsys):
     assert 'that no build wrote' in refused('m', 'y')
     assert 'is the fixed model itself' in refused('m', 'f', '--fixed', str(tmp_path / 'f'))
     assert not list(tmp_path.rglob('*.particles'))
+
+
+SMALL = ('--jobs', '1', '--same-axes', '--particles', '16')
+
+
+def test_surfaces_that_were_read_where_they_lie_stay(tmp_path, sphere, capsys):
+    """No other surfaces are built over them, under their names or beside them."""
+    for name in ('a', 'b'):
+        write_mesh(tmp_path / f'spleen/meshes/{name}.ply', sphere)
+    write_mesh(tmp_path / 'other/a.ply', sphere.with_vertices(2 * sphere.vertices))
+    in_place = ['--meshes', str(tmp_path / 'spleen/meshes'), '--out', str(tmp_path / 'spleen')]
+    other = ['--meshes', str(tmp_path / 'other'), '--out', str(tmp_path / 'spleen')]
+    before = {f.name: f.read_bytes() for f in (tmp_path / 'spleen/meshes').iterdir()}
+
+    def stay():
+        capsys.readouterr()
+        assert run_command('build_pdm', [*other, *SMALL]) == 1
+        assert 'holds surfaces that no build wrote (a.ply)' in capsys.readouterr().err
+        found = (tmp_path / 'spleen/meshes').iterdir()
+        assert {f.name: f.read_bytes() for f in found} == before
+
+    assert run_command('build_pdm', [*in_place, *SMALL]) == 0
+    stay()
+    # Records of before did not say so; they do once the command has run again.
+    for record in (tmp_path / 'spleen/local').glob('.*.json'):
+        told = json.loads(record.read_text())
+        del told['in_place']
+        record.write_text(json.dumps(told))
+    assert run_command('build_pdm', [*in_place, *SMALL]) == 0
+    stay()
+
+
+def test_surfaces_that_a_build_wrote_are_replaced(tmp_path, sphere):
+    """After an interruption, too, and though they were once read where they lie."""
+    write_mesh(tmp_path / 'm/a.ply', sphere)
+    command = ['--out', str(tmp_path / 'o'), *SMALL, '--meshes']
+    assert run_command('build_pdm', [*command, str(tmp_path / 'm')]) == 0
+    record = tmp_path / 'o/local/.a.json'
+    record.unlink()
+    begin_shape_record(tmp_path / 'o', 'a')
+    assert surfaces_in_place(tmp_path / 'o') == []
+    assert run_command('build_pdm', [*command, str(tmp_path / 'o/meshes')]) == 0
+    write_mesh(tmp_path / 'm/a.ply', sphere.with_vertices(2 * sphere.vertices))
+    assert run_command('build_pdm', [*command, str(tmp_path / 'm')]) == 0
+    volume = read_mesh(tmp_path / 'o/meshes/a.ply').volume()
+    assert volume == pytest.approx(8 * sphere.volume(), rel=1e-4)
+    write_mesh(tmp_path / 'o/meshes/mine.ply', sphere)
+    assert surfaces_in_place(tmp_path / 'o') == [tmp_path / 'o/meshes/mine.ply']
 
 
 def test_shapes_that_left_the_model_leave_the_folder(tmp_path, sphere):

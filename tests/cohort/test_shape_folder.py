@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from massm.cli import run_command
 from massm.cohort import surface_cohort
+from massm.cohort.interrupted import going_on
 from massm.cohort.shape_folder import register_shapes
 from massm.cohort.surface_cohort import ShapeSource, read_cohort
 from massm.io.meshes import write_mesh
@@ -119,6 +120,15 @@ def test_an_interrupted_build_goes_on_and_ends_in_the_same_bytes(tmp_path, regis
     register_shapes(tmp_path / 'parts', sources, settings, population.serially)
     assert len(registrations) == 12
     assert content(tmp_path / 'parts') == content(tmp_path / 'straight')
+
+
+@pytest.mark.parametrize('share', [0.5, 0.0])
+def test_a_result_that_was_copied_in_part_is_made_again(tmp_path, share):
+    run = [going_on(population.serially, tmp_path, 'digest') for _ in range(2)]
+    first = run[0]('stage', np.cumsum, [(np.arange(50),)])
+    (file,) = tmp_path.rglob('*.npz')
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    assert np.array_equal(run[1]('stage', np.cumsum, [(np.arange(50),)]), first)
 
 
 @pytest.fixture

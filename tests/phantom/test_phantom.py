@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from massm.io.meshes import read_mesh
 from massm.io.nifti import read_mask, read_volume
 from massm.io.particles import read_particles
+from massm.phantom import cohort
 from massm.phantom.anatomy import ANATOMIES
 from massm.shape.reconstruction import mesh_from_mask
 from massm.shape.surface import surface_distance
@@ -59,6 +62,47 @@ def test_the_seed_decides_everything(tmp_path, tiny_source):
         if (tiny_source / name).exists():
             a, b = read_volume(tmp_path / name)[0], read_volume(tiny_source / name)[0]
             assert np.array_equal(a, b)
+
+
+@pytest.fixture
+def old_cohort(tmp_path, monkeypatch):
+    """What another cohort left, and a folder of somebody's that is called alike."""
+    for name in ('canonical', 's0001/segmentations', 's0007/segmentations', 's0008'):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.setattr(cohort, 'build_canon', lambda _: SimpleNamespace(meshes={}))
+    (tmp_path / 'meta.csv').write_text('image_id;split\ns0007;train\n')
+    return tmp_path
+
+
+def test_nothing_of_another_cohort_stays(old_cohort, monkeypatch):
+    """Nor, while a cohort is not done, a split that would be taken for its own."""
+    made = []
+
+    def write_subject(folder, *rest):
+        assert not (old_cohort / 'meta.csv').exists()
+        assert sorted(f.name for f in old_cohort.glob('s*')) == [*made, 's0008']
+        (folder / 'segmentations').mkdir(parents=True)
+        made.append(folder.name)
+        return folder.name
+
+    monkeypatch.setattr(cohort, '_write_subject', write_subject)
+    assert list(cohort.make_cohort(old_cohort, 3, seed=1, jobs=1)) == made
+    meta = (old_cohort / 'meta.csv').read_text()
+    assert meta.splitlines()[1:] == ['s0000;train', 's0001;val', 's0002;test']
+
+
+def test_a_smaller_cohort_keeps_its_own_subjects_alone(old_cohort, monkeypatch):
+    def write_subject(folder, *rest):
+        (folder / 'segmentations').mkdir(parents=True, exist_ok=True)
+        return folder.name
+
+    monkeypatch.setattr(cohort, '_write_subject', write_subject)
+    assert len(list(cohort.make_cohort(old_cohort, 5, seed=1, jobs=1))) == 5
+    (old_cohort / 's0002/kept').touch()
+    assert len(list(cohort.make_cohort(old_cohort, 3, seed=1, jobs=1))) == 3
+    left = [f.name for f in sorted(old_cohort.glob('s*'))]
+    assert left == ['s0000', 's0001', 's0002', 's0008']
+    assert (old_cohort / 's0002/kept').exists()
 
 
 @pytest.mark.parametrize('arguments', [['--subjects', '1'], ['--spacing', '50']])

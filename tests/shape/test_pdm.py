@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -85,6 +87,30 @@ def test_saved_model_comes_back(world, tmp_path):
         PointDistributionModel.load(tmp_path / 'bad.npz')
 
 
+@pytest.mark.parametrize('share', [0.5, 0.0])
+def test_a_file_copied_in_part_is_told(world, tmp_path, share):
+    PointDistributionModel.fit(world).save(tmp_path / 'pdm.npz')
+    whole = (tmp_path / 'pdm.npz').read_bytes()
+    (tmp_path / 'pdm.npz').write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ShapeError, match=r'pdm\.npz: not a shape model'):
+        PointDistributionModel.load(tmp_path / 'pdm.npz')
+
+
+def test_shapes_that_are_all_alike_have_no_modes(world, rng):
+    """What rounding leaves of them is none, and says nothing of another shape."""
+    alike = np.repeat(world[:1], 7, axis=0) + 1e-13 * rng.normal(size=(7, *world[0].shape))
+    assert len(PointDistributionModel.fit(alike)) == 0
+    statistics = shape_statistics(alike)
+    assert statistics['generalization'] == pytest.approx([0] * 5, abs=1e-9)
+    json.dumps(statistics, allow_nan=False)
+
+
+def test_a_shape_that_others_all_alike_know_nothing_of_counts_with_its_whole_distance():
+    world = np.zeros((4, 5, 3))
+    world[3, :, 0] = 8
+    assert generalization(world) == pytest.approx([2, 2])
+
+
 def test_one_shape_has_a_mean_and_no_modes(world):
     model = PointDistributionModel.fit(world[:1])
     assert len(model) == 0 and np.array_equal(model.mean, world[0])
@@ -101,7 +127,20 @@ def test_statistics_against_hand_worked_numbers():
     # |z| of a normal sample of sd 2, to the nearest of -2, 0, 2: E = 0.5 for uniform phase is
     # not exact; bound it by the half distance between shapes.
     assert 0 < specificity(world, 500)[0] < 1.0
-    assert set(shape_statistics(world)) == {'compactness', 'generalization', 'specificity'}
+    statistics = shape_statistics(world)
+    assert set(statistics) == {
+        'compactness',
+        'generalization',
+        'generalization_shapes',
+        'specificity',
+    }
+    assert statistics['generalization_shapes'] == 3
+
+
+def test_it_is_told_how_many_shapes_of_a_large_population_are_left_out(rng):
+    world = rng.normal(size=(70, 3, 3))
+    assert shape_statistics(world)['generalization_shapes'] == 64
+    assert shape_statistics(world[:2])['generalization_shapes'] == 0
 
 
 def test_specificity_against_the_plain_definition(world):

@@ -3,7 +3,8 @@ import pytest
 
 from massm.errors import ShapeError
 from massm.shape.group_difference import group_difference
-from massm.shape.quality import measure, outliers, suspected_swaps
+from massm.shape.pdm import PointDistributionModel
+from massm.shape.quality import judging_model, measure, outliers, suspected_swaps
 from massm.shape.surface_coordinates import even_coordinates, locate
 from massm.shape.surface_warp import SurfaceWarp
 
@@ -37,6 +38,16 @@ def test_the_odd_shape_is_an_outlier(rng):
     assert outliers(world)[1].sum() == 0
     world[7] *= 4
     assert list(np.flatnonzero(outliers(world)[1])) == [7]
+
+
+def test_shapes_are_judged_by_modes_that_tell_them_apart(rng):
+    world = rng.normal(size=(12, 30, 3))
+    whole = PointDistributionModel.fit(world)
+    assert whole.mahalanobis(world) == pytest.approx([11 / np.sqrt(12)] * 12)
+    judging = judging_model(whole, 12)
+    assert len(judging) == 4 and np.ptp(judging.mahalanobis(world)) > 0.5
+    assert np.array_equal(judging.mahalanobis(world), outliers(world)[0])
+    assert len(judging_model(PointDistributionModel.fit(world[:2]), 2)) == 0
 
 
 def test_group_difference_finds_a_shift_and_no_shift(rng):

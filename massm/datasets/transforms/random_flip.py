@@ -72,8 +72,9 @@ class RandomFlip(BaseTransform):
             if name not in mirror_places:
                 raise DatasetError(
                     f'RandomFlip: the dataset does not say where the particles of {name} lie on a '
-                    'mirror image; run massm pdm on it again, or take RandomFlip out of the '
-                    'pipeline'
+                    'mirror image; run massm pdm on it again (where it has generated patients, on '
+                    'the dataset it came from, and augment that again), or take RandomFlip out of '
+                    'the pipeline'
                 )
         return True
 
