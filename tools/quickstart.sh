@@ -51,8 +51,6 @@ END
 fi
 step "1/6 phantom cohort of $SUBJECTS subjects"
 if [ "$({ wc -l <"$SOURCE/meta.csv"; } 2>/dev/null || echo 0)" -ne $((SUBJECTS + 1)) ]; then
-  # A cohort of another size; of anything else make_phantom says that it is in the way.
-  [ ! -d "$SOURCE/canonical" ] || rm -rf "$SOURCE"
   python tools/make_phantom.py "$SOURCE" --subjects "$SUBJECTS" --spacing "$SPACING" --seed 0
 fi
 step "2/6 dataset"

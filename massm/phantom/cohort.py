@@ -75,7 +75,8 @@ def _clear(out: Path, subjects: int, seed: int, spacing: float) -> None:
     is_same = read_record(record, digest) is not None
     for folder in sorted(out.glob('s[0-9]*')):
         number = folder.name.removeprefix('s')
-        is_phantom = number.isdigit() and (folder / 'segmentations').is_dir()
+        # True correspondences are what no patient's folder has.
+        is_phantom = number.isdigit() and (folder / 'correspondences').is_dir()
         if is_phantom and not (is_same and int(number) < subjects):
             shutil.rmtree(folder)
     write_record(record, digest, {'seed': seed, 'spacing': spacing})
@@ -111,6 +112,7 @@ def _write_subject(
     ct, masks = _render(canon, deformation, grid, absent, generator)
     # Of an anatomy that was whole in an earlier version there may be some, and are none now.
     shutil.rmtree(folder / 'correspondences', ignore_errors=True)
+    (folder / 'correspondences').mkdir(parents=True)
     write_volume(folder / 'ct.nii.gz', ct, grid)
     for name, mask in masks.items():
         write_volume(folder / 'segmentations' / f'{name}.nii.gz', mask.astype(np.uint8), grid)

@@ -67,7 +67,12 @@ def test_the_seed_decides_everything(tmp_path, tiny_source):
 @pytest.fixture
 def old_cohort(tmp_path, monkeypatch):
     """What another cohort left, and a folder of somebody's that is called alike."""
-    for name in ('canonical', 's0001/segmentations', 's0007/segmentations', 's0008'):
+    for name in (
+        'canonical',
+        's0001/correspondences',
+        's0007/correspondences',
+        's0008/segmentations',
+    ):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.setattr(cohort, 'build_canon', lambda _: SimpleNamespace(meshes={}))
     (tmp_path / 'meta.csv').write_text('image_id;split\ns0007;train\n')
@@ -81,7 +86,7 @@ def test_nothing_of_another_cohort_stays(old_cohort, monkeypatch):
     def write_subject(folder, *rest):
         assert not (old_cohort / 'meta.csv').exists()
         assert sorted(f.name for f in old_cohort.glob('s*')) == [*made, 's0008']
-        (folder / 'segmentations').mkdir(parents=True)
+        (folder / 'correspondences').mkdir(parents=True)
         made.append(folder.name)
         return folder.name
 
@@ -93,7 +98,7 @@ def test_nothing_of_another_cohort_stays(old_cohort, monkeypatch):
 
 def test_a_smaller_cohort_keeps_its_own_subjects_alone(old_cohort, monkeypatch):
     def write_subject(folder, *rest):
-        (folder / 'segmentations').mkdir(parents=True, exist_ok=True)
+        (folder / 'correspondences').mkdir(parents=True, exist_ok=True)
         return folder.name
 
     monkeypatch.setattr(cohort, '_write_subject', write_subject)
