@@ -104,7 +104,7 @@ def _beyond(model: MASSM, item: dict) -> Iterator[tuple[str, bool]]:
 
 
 def _is_found(found: ShapeSample, k: int) -> bool:
-    return bool(found.scores[k] >= found.score_threshold)
+    return bool(found.scores[k] >= found.score_thresholds[k])
 
 
 def _predict(model: MASSM, volume: Tensor, sample: ShapeSample) -> ShapeSample:

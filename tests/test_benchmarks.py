@@ -4,8 +4,10 @@ import runpy
 import sys
 
 import pytest
+import torch
 
 from massm.ops import extension
+from massm.structures.shape_sample import ShapeSample
 from tests.conftest import ROOT, TINY_PARTICLES, TINY_SPACING
 
 FOLDER = ROOT / 'benchmarks'
@@ -54,6 +56,13 @@ def test_odd_scans(run):
     assert found['lower half', 'larynx'] == 'truncated'
     assert found['a ball', 'parotid_gland_left'] == 'low_confidence'
     assert 'not in HU' in told
+
+
+def test_organs_are_found_by_their_own_thresholds():
+    script = runpy.run_path(str(FOLDER / 'truncated_organs.py'))
+    sample = ShapeSample()
+    sample.scores, sample.score_thresholds = torch.tensor([0.3, 0.3]), torch.tensor([0.2, 0.4])
+    assert [script['_is_found'](sample, k) for k in (0, 1)] == [True, False]
 
 
 def test_inference(run, tiny_dataset):

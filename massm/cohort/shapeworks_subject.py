@@ -41,8 +41,8 @@ class ProjectShape:
     remark: str | None = None
 
     def mesh(self) -> Mesh:
-        """Its surface, patient mm."""
-        return read_mesh(self.mesh_file)
+        """Its surface, mm, in the frame of the particles."""
+        return read_mesh(self.mesh_file, as_stored=True)
 
     def world(self) -> np.ndarray:
         """``[M, 3]`` mm."""
@@ -69,7 +69,7 @@ def check_shape(project: Project, subject: ProjectSubject, domain: str) -> Proje
     )
     local = read_particles(local_file)
     world = read_particles(world_file, len(local))
-    read_mesh(mesh)
+    read_mesh(mesh, as_stored=True)
     motion, remark = _motion(project, subject, entry.local_to_world, local, world)
     return ProjectShape(subject, entry, mesh, local_file, world_file, motion, remark)
 

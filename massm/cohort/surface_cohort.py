@@ -8,7 +8,7 @@ import numpy as np
 
 from massm.errors import BROKEN_NPZ, MassmError, ShapeError
 from massm.io.atomic import replacing
-from massm.io.meshes import read_mesh
+from massm.io.meshes import read_mesh, says_lps
 from massm.io.particles import read_particles
 from massm.io.records import fingerprint
 from massm.shape.medoid import middle_by_volume
@@ -193,9 +193,10 @@ def _read(source: ShapeSource, mended: Path) -> Surface | LeftOut:
     try:
         mesh, remarks = _mended(source.mesh, mended / f'{source.id}.npz')
         landmarks = None if source.landmarks is None else read_particles(source.landmarks)
+        turned = ['turned'] if says_lps(source.mesh) else []  # not what earlier versions made of it
     except MassmError as error:
         return LeftOut(source, str(error))
-    digest = fingerprint(source.id, source.mesh, source.landmarks)
+    digest = fingerprint(source.id, source.mesh, source.landmarks, *turned)
     return Surface(source, mesh, landmarks, tuple(remarks), digest)
 
 

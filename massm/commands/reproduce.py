@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     out = args.out.resolve()
     keep_settings(out, settings)
     jobs = jobs_of(methods, args.seeds, cohort, 60 * args.budget, out, options)
+    check_networks(jobs)
     beside = finished_beside(jobs, out)
-    check_networks([*jobs, *beside])
     # What is done stays in the report, whatever this call names and wherever it ends.
     outcomes = {job.folder: (job, outcome) for job, outcome in done_before([*jobs, *beside])}
     for job, outcome in run_jobs(jobs):

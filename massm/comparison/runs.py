@@ -70,21 +70,29 @@ def check_networks(jobs: Sequence[Job]) -> None:
         ConfigError: it names the first of them.
     """
     for job in jobs:
-        origin = read_json(job.folder / ORIGIN)
-        if origin is None and not (job.folder / RUN).is_file():
-            continue
-        now = model_settings(job_config(job).model)
-        differs = first_difference((origin or {}).get('model'), now)
+        differs = _other_network(job)
         if differs:
-            name, earlier, wanted = differs
             raise ConfigError(
-                f'{job.folder}: is of another network ({name} = {_short(earlier)}, now '
-                f'{_short(wanted)}); remove that folder to train it again, or choose another --out'
+                f'{differs}; remove that folder to train it again, or choose another --out'
             )
 
 
+def _other_network(job: Job) -> str | None:
+    """In words, where a run's method has come to mean another network since."""
+    origin = read_json(job.folder / ORIGIN)
+    if origin is None and not (job.folder / RUN).is_file():
+        return None
+    now = model_settings(job_config(job).model)
+    differs = first_difference((origin or {}).get('model'), now)
+    if not differs:
+        return None
+    name, earlier, wanted = differs
+    return f'{job.folder}: is of another network ({name} = {_short(earlier)}, now {_short(wanted)})'
+
+
 def finished_beside(jobs: Sequence[Job], out: Path) -> list[Job]:
-    """The runs of other methods and seeds that earlier calls left whole in ``out``."""
+    """The runs of other methods and seeds that earlier calls left whole in ``out``, but for those
+    of networks that their methods no longer are, which is printed."""
     ours = {job.folder for job in jobs}
     found = []
     for record in sorted(out.glob(f'*/{RUN}')):
@@ -92,7 +100,10 @@ def finished_beside(jobs: Sequence[Job], out: Path) -> list[Job]:
         if record.parent not in ours and name in METHODS and seed.isdigit():
             own = {'method': METHODS[name], 'seed': int(seed), 'folder': record.parent}
             found.append(replace(jobs[0], **own))
-    return found
+    differs = {job.folder: _other_network(job) for job in found}
+    for words in filter(None, differs.values()):
+        print(f'left out of the report: {words}')
+    return [job for job in found if not differs[job.folder]]
 
 
 def done_before(jobs: Sequence[Job]) -> list[tuple[Job, dict[str, Any]]]:

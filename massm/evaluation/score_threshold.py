@@ -31,14 +31,15 @@ def best_thresholds(
     present: Sequence[Sequence[float]], absent: Sequence[Sequence[float]]
 ) -> list[float]:
     """:func:`best_threshold` of each anatomy: a network's scores of one and of another are not of
-    one scale. One that was never seen there, or never missing, borrows all anatomies' scores.
+    one scale. One that was never seen there, or never missing, takes that of all together, or a
+    lower one that would not miss it.
 
     Args:
         present: of each anatomy, its scores where it is there.
         absent: of each, its scores where it is not.
     """
-    all_present, all_absent = (list(chain.from_iterable(scores)) for scores in (present, absent))
+    of_all = best_threshold(*(list(chain.from_iterable(scores)) for scores in (present, absent)))
     return [
-        best_threshold(there or all_present, gone or all_absent)
+        best_threshold(there, gone) if there and gone else min([of_all, *(0.9 * s for s in there)])
         for there, gone in zip(present, absent, strict=True)
     ]

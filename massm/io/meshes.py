@@ -27,8 +27,12 @@ STL_HEADER = 80
 HEADER_BYTES = 4096
 
 
-def read_mesh(path: Path) -> Mesh:
+def read_mesh(path: Path, as_stored: bool = False) -> Mesh:
     """Reads a triangle mesh, RAS+ mm. STL's repeated corners are joined; VTK's polygons are cut up.
+
+    Args:
+        as_stored: not turned to RAS+, whatever the file says of its frame: where other files give
+            points in the same one.
 
     Raises:
         ShapeError: missing, unreadable, not finite, or without triangles.
@@ -44,9 +48,19 @@ def read_mesh(path: Path) -> Mesh:
     if len(faces) == 0:
         raise ShapeError(f'{path}: holds no triangles; export it as a triangle mesh')
     try:
-        return Mesh(vertices, faces)
+        return Mesh(vertices if as_stored or not says_lps(path) else vertices * TURN, faces)
     except ValueError as error:
         raise ShapeError(f'{path}: {error}; export it again') from error
+
+
+def says_lps(path: Path) -> bool:
+    """Whether a mesh file says that it is in LPS."""
+    if path.suffix.lower() == '.vtp':
+        import pyvista
+
+        return 'LPS' in pyvista.read(path).field_data.get('SPACE', ())
+    with path.open('rb') as stream:
+        return LPS in stream.read(HEADER_BYTES)
 
 
 def write_mesh(path: Path, mesh: Mesh, scalars: dict[str, np.ndarray] | None = None) -> None:
@@ -92,16 +106,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros((0, 3)), np.zeros((0, 3), dtype=int)
     if path.suffix.lower() == '.stl':
         mesh.merge_vertices()
-    return _turned(np.asarray(mesh.vertices), _says_lps(path)), np.asarray(mesh.faces)
-
-
-def _says_lps(path: Path) -> bool:
-    with path.open('rb') as stream:
-        return LPS in stream.read(HEADER_BYTES)
-
-
-def _turned(vertices: np.ndarray, is_lps: bool) -> np.ndarray:
-    return vertices * TURN if is_lps else vertices
+    return np.asarray(mesh.vertices), np.asarray(mesh.faces)
 
 
 def _read_vtk(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -116,9 +121,7 @@ def _read_vtk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not is_surface:
         raise ValueError(f'holds a {type(data).__name__}, not a surface')
     surface = data.extract_surface(algorithm=None).triangulate()
-    points = np.asarray(surface.points, dtype=np.float64)
-    is_lps = 'LPS' in data.field_data.get('SPACE', ()) or _says_lps(path)
-    return _turned(points, is_lps), surface.faces.reshape(-1, 4)[:, 1:]
+    return np.asarray(surface.points, dtype=np.float64), surface.faces.reshape(-1, 4)[:, 1:]
 
 
 def _polydata(mesh: Mesh):

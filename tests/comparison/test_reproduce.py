@@ -70,7 +70,7 @@ def reproduced(dataset, tmp_path_factory):
             config.dump(path)
             patch.setitem(METHODS, name, replace(METHODS[name], config=str(path)))
         out = folder / 'reproduction'
-        more = ['--seeds', '1', '--budget', '0.03', '--methods', *names]
+        more = ['--seeds', '1', '--budget', '0.06', '--methods', *names]
         words = command(dataset, out, *more)
         code = run_command('reproduce', words)
         yield out, words, code
@@ -162,7 +162,7 @@ def test_what_is_done_is_not_done_again_and_other_settings_are_refused(reproduce
     assert kept['tables'] == tables
     other = [*words, '--budget', '1']
     assert run_command('reproduce', other) == 1
-    assert 'holds runs of another budget_minutes (0.03, now 1.0)' in capsys.readouterr().err
+    assert 'holds runs of another budget_minutes (0.06, now 1.0)' in capsys.readouterr().err
     origin = out / 'unet_all_0/origin.json'
     content = json.loads(origin.read_text())
     assert len(content['code']) == 1
@@ -171,6 +171,11 @@ def test_what_is_done_is_not_done_again_and_other_settings_are_refused(reproduce
     assert run_command('reproduce', words) == 1
     told = capsys.readouterr().err
     assert 'unet_all_0: is of another network (model.network.channels' in told
+    other = [*words[: words.index('--methods')], '--methods', 'unet']
+    assert run_command('reproduce', other) == 0, 'nor does it stop another method'
+    assert 'left out of the report' in capsys.readouterr().out
+    kept = json.loads((out / 'results.json').read_text())
+    assert [run['method'] for run in kept['runs']] == [m for m in DEFAULT if m != 'unet_all']
 
 
 def cases(folder, rows):

@@ -17,11 +17,12 @@ def test_without_absent_ones_the_default_stays_unless_it_would_miss_some():
     assert best_threshold([], [0.4]) == 0.3
 
 
-def test_each_anatomy_has_its_own_and_borrows_what_was_never_seen_of_it():
-    present, absent = [[0.5, 0.6], [0.9], [], [0.4]], [[0.3], [0.8], [0.1], []]
+def test_each_anatomy_has_its_own_or_that_of_all():
+    present, absent = [[0.5, 0.6], [0.9], [], [0.4], [0.2]], [[0.3], [0.8], [0.1], [], []]
     apart = best_thresholds(present, absent)
     assert apart[:2] == pytest.approx([0.4, 0.85]), 'no one threshold parts both'
-    assert apart[2] == pytest.approx(0.25), 'never there: the lowest that is, of any'
-    assert apart[3] == best_threshold([0.4], [0.3, 0.8, 0.1])
+    of_all = best_threshold([0.5, 0.6, 0.9, 0.4, 0.2], [0.3, 0.8, 0.1])
+    assert apart[2] == apart[3] == of_all, 'never there, never missing'
+    assert apart[4] == pytest.approx(0.18) and of_all > 0.18, 'which it would miss'
     assert best_thresholds([[0.9], [0.5]], [[], []]) == [0.3, 0.3], 'nothing was missing'
     assert best_thresholds([[], []], [[0.4], []]) == [0.3, 0.3]

@@ -133,6 +133,8 @@ def test_a_mesh_that_says_lps_is_turned(tmp_path, sphere, suffix):
     back = read_mesh(path)
     assert np.allclose(back.vertices.mean(0) * [-1, -1, 1], moved.vertices.mean(0), atol=1e-3)
     assert back.volume() == pytest.approx(moved.volume(), rel=1e-4), 'not inside out'
+    stored = read_mesh(path, as_stored=True)
+    assert np.allclose(stored.vertices.mean(0), moved.vertices.mean(0), atol=1e-3)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_scraps(tmp_path):
