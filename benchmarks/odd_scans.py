@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from scipy.ndimage import zoom
 
+from massm.cohort.resample import resample
 from massm.inference.inferencer import MASSMInferencer
 from massm.inference.model_search import find_model
 from massm.inference.results import InferenceResult, ShapeResult
@@ -60,8 +60,8 @@ def _guises(scan: Scan, metal: ShapeResult, ball: ShapeResult) -> Iterator[tuple
     yield 'at 5 mm', _resampled(scan, 5.0)
     middle = scan[0].shape[2] // 2
     names = ('lower half', 'upper half')[:: 1 if scan[1].affine[2, 2] > 0 else -1]
-    yield names[0], _slices(scan, slice(0, middle))
-    yield names[1], _slices(scan, slice(middle, None))
+    yield names[0], _slices(scan, 0, middle)
+    yield names[1], _slices(scan, middle, scan[1].shape[2])
     yield 'streaks', (with_streaks(*scan, _above_the_front(metal.local_mm)), scan[1])
     yield 'a ball', (with_ball(*scan, ball.local_mm.mean(0)), scan[1])
     yield 'like an MR', (np.interp(scan[0], *LIKE_MR).astype(np.int16), scan[1])
@@ -99,21 +99,13 @@ def _above_the_front(points: np.ndarray) -> np.ndarray:
 
 
 def _resampled(scan: Scan, spacing: float) -> Scan:
-    volume, grid = scan
-    size = np.linalg.norm(grid.affine[:3, :3], axis=0)
-    changed = zoom(volume, size / spacing, order=1, grid_mode=True, mode='nearest')
-    step = np.array(volume.shape) / changed.shape
-    affine = grid.affine @ np.diag([*step, 1.0])
-    affine[:3, 3] = grid.to_patient((step[None] - 1) / 2)[0]
-    return changed.astype(np.int16), Grid(changed.shape, affine)
+    target = scan[1].working(spacing)
+    return resample(*scan, target), target
 
 
-def _slices(scan: Scan, kept: slice) -> Scan:
+def _slices(scan: Scan, first: int, last: int) -> Scan:
     volume, grid = scan
-    affine = grid.affine.copy()
-    affine[:3, 3] = grid.to_patient(np.array([[0.0, 0.0, kept.start or 0]]))[0]
-    part = volume[:, :, kept]
-    return part, Grid(part.shape, affine)
+    return volume[:, :, first:last], grid.cropped([0, 0, first], [*grid.shape[:2], last])
 
 
 def _of(result: InferenceResult, anatomy: str) -> ShapeResult:

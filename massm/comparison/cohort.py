@@ -1,7 +1,5 @@
 """The cohort of a comparison: which patients choose a method's checkpoint, which make the table."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 from massm.cohort.correspondences import check_built
 from massm.cohort.manifest import Manifest, SubjectEntry, load_manifest
 from massm.errors import ConfigError, DatasetError
+from massm.io.records import fingerprint
 from massm.io.templates import read_template_folder, read_templates, shape_model_digest
 from massm.structures.modality import DEFAULT_MODALITY
 
@@ -119,7 +118,7 @@ def _digest(groups: Sequence[Sequence[SubjectEntry]], names: Sequence[str]) -> s
         [[s.id, *(s.anatomies[n].status.value for n in names if n in s.anatomies)] for s in group]
         for group in groups
     ]
-    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    return fingerprint(known)
 
 
 def _drawn(count: int, select: int) -> tuple[list[int], list[int]]:

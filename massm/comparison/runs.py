@@ -59,8 +59,8 @@ def _compared(settings: dict[str, Any]) -> dict[str, Any]:
     """Without the place of the dataset, which may have been moved: correspondences and patients
     tell it."""
     cohort = {f'cohort.{key}': value for key, value in settings.get('cohort', {}).items()}
-    known = {**settings, **cohort}
-    return {key: known[key] for key in known if key not in ('cohort', 'cohort.root')}
+    cohort.pop('cohort.root', None)
+    return {**{key: value for key, value in settings.items() if key != 'cohort'}, **cohort}
 
 
 def check_networks(jobs: Sequence[Job]) -> None:

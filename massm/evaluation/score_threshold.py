@@ -7,6 +7,9 @@ import numpy as np
 
 from massm.models.shape_network import DEFAULT_THRESHOLD
 
+# Of the lowest score of what is there: what would not have missed it.
+BELOW = 0.9
+
 
 def best_threshold(present: Sequence[float], absent: Sequence[float]) -> float:
     """The threshold that gets most decisions right, in the middle of the widest gap that does.
@@ -19,7 +22,7 @@ def best_threshold(present: Sequence[float], absent: Sequence[float]) -> float:
     if not present:
         return DEFAULT_THRESHOLD
     if not absent:
-        return float(min(DEFAULT_THRESHOLD, 0.9 * min(present)))
+        return float(min(DEFAULT_THRESHOLD, BELOW * min(present)))
     scores = np.unique([0.0, *present, *absent, 1.0])
     middles, gaps = (scores[1:] + scores[:-1]) / 2, np.diff(scores)
     right = [int(np.sum(np.array(present) >= t) + np.sum(np.array(absent) < t)) for t in middles]
@@ -40,6 +43,8 @@ def best_thresholds(
     """
     of_all = best_threshold(*(list(chain.from_iterable(scores)) for scores in (present, absent)))
     return [
-        best_threshold(there, gone) if there and gone else min([of_all, *(0.9 * s for s in there)])
+        best_threshold(there, gone)
+        if there and gone
+        else min([of_all, *(BELOW * s for s in there)])
         for there, gone in zip(present, absent, strict=True)
     ]
