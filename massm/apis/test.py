@@ -23,13 +23,14 @@ from massm.datasets.check import check_subjects
 from massm.engine.checkpoint import register_safe_loader
 from massm.engine.distributed import prepare_processes, unwrapped
 from massm.engine.hooks import PredictionHook
+from massm.evaluation.agreement import CORRELATIONS, PAIRED, correlations
 from massm.evaluation.case_prediction import CasePrediction
 from massm.evaluation.summary import (
     COUNTS,
     TESTED,
     Row,
     by_anatomy,
-    mean_over_anatomies,
+    mean_of,
     merge_rows,
     with_mean,
 )
@@ -154,11 +155,15 @@ def summarise(rows: list[Row]) -> dict[str, dict]:
     """The content of ``metrics.json``; a measure nothing was found for is null."""
 
     def complete(values: dict[str, float]) -> dict[str, float | None]:
-        return {key: values.get(key) for key in KEYS}
+        return {key: values.get(key) for key in (*KEYS, *CORRELATIONS)}
 
+    tables = {
+        name: {**values, **correlations([row for row in rows if row['anatomy'] == name])}
+        for name, values in by_anatomy(rows).items()
+    }
     return {
-        'mean': complete(mean_over_anatomies(rows)),
-        'anatomies': {name: complete(v) for name, v in by_anatomy(rows).items()},
+        'mean': complete(mean_of(list(tables.values()))),
+        'anatomies': {name: complete(values) for name, values in tables.items()},
     }
 
 
@@ -180,7 +185,7 @@ def _write(
     result: TestResult, work_dir: Path, predictions: list[CasePrediction], root: Path | None
 ) -> None:
     write_text(result.folder / 'metrics.json', json.dumps(result.metrics, indent=1) + '\n')
-    columns = list(dict.fromkeys(['id', 'anatomy', 'status', 'score', *KEYS]))
+    columns = list(dict.fromkeys(['id', 'anatomy', 'status', 'score', *KEYS, *PAIRED]))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval='', extrasaction='ignore', lineterminator='\n')
     writer.writeheader()

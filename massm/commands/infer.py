@@ -298,10 +298,12 @@ def _show(result: 'InferenceResult', title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table('anatomy', 'status', 'score', 'volume ml', 'unusual', 'remark', title=title)
+    table = Table('anatomy', 'status', 'score', 'volume ml', 'Mahalanobis', 'remark', title=title)
     for shape in result.shapes:
         volume = f'{shape.measures["volume_ml"]:.1f}' if shape.is_present else ''
-        distance = f'{shape.mahalanobis:.1f}' if shape.is_present and shape.mahalanobis else ''
+        distance = ''
+        if shape.is_present and shape.mahalanobis is not None:
+            distance = f'{shape.mahalanobis:.1f} (usual {shape.usual_mahalanobis:.1f})'
         row = (shape.anatomy, shape.status.value, f'{shape.score:.2f}', volume, distance)
         table.add_row(*row, shape.reason if shape.is_present else '')
     Console(width=None if sys.stdout.isatty() else 140).print(table)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 
+from massm.evaluation.agreement import paired_scores, paired_sizes
 from massm.evaluation.summary import Row, mean_over_anatomies
 from massm.evaluation.surface_measures import SurfaceReference, split_errors
 from massm.io.templates import ShapeTemplate, read_templates
@@ -91,13 +92,14 @@ class ShapeMetric(BaseMetric):
 
     def _world_row(self, sample: dict, k: int, row: Row) -> np.ndarray | None:
         """Adds the errors of world particles, and returns the predicted ones where there are."""
-        true, mean = _points(sample['world_mm'][k]), self._templates[k].mean_world
-        row['world_rmse_mm_mean_shape'] = axis_rmse(mean, true)
+        true, pdm = _points(sample['world_mm'][k]), self._templates[k].pdm
+        row['world_rmse_mm_mean_shape'] = axis_rmse(pdm.mean, true)
         if 'pred_world_mm' not in sample:
             return None
         world = _points(sample['pred_world_mm'][k])
         row['world_rmse_mm'] = axis_rmse(world, true)
         row['world_error_mm'] = mean_point_error(world, true)
+        row.update(paired_scores(pdm, world, true))
         return world
 
     def _surface_row(
@@ -111,7 +113,9 @@ class ShapeMetric(BaseMetric):
         row = {}
         if local is not None:
             row['s2s_particles_mm'] = self._between(k, local, true)
-            row.update(reference.measure(self._surface(k, local)))
+            surface = self._surface(k, local)
+            row.update(reference.measure(surface))
+            row.update(paired_sizes(surface, reference.mesh))
             row.update(split_errors(local, true, self._surface(k, true)))
         for at, shape in yardsticks.items():
             measured = reference.measure(self._surface(k, shape))

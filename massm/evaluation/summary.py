@@ -1,11 +1,15 @@
 """From rows per case and anatomy to means per anatomy and over anatomies."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from massm.evaluation.agreement import PAIRED
+
 COUNTS = ('found', 'missed', 'false')
-LABELS = ('id', 'anatomy', 'status', 'score')
+# Of a row, what is no measure.
+LABELS = ('id', 'anatomy', 'status', 'score', *PAIRED)
 Row = dict[str, Any]
 # Beside ``metrics.json``: of which checkpoint, split and shape models that is.
 TESTED = 'tested.json'
@@ -22,16 +26,20 @@ def merge_rows(*tables: list[Row]) -> list[Row]:
 def by_anatomy(rows: list[Row]) -> dict[str, dict[str, float]]:
     """Per anatomy: the sum of each count and the mean of every other measure where it exists."""
     names = list(dict.fromkeys(row['anatomy'] for row in rows))
-    return {name: _summarise([r for r in rows if r['anatomy'] == name]) for name in names}
+    return {name: mean_of([r for r in rows if r['anatomy'] == name]) for name in names}
 
 
 def mean_over_anatomies(rows: list[Row]) -> dict[str, float]:
     """Counts are totals; every other measure is the mean of the anatomies' means."""
-    tables = by_anatomy(rows)
-    keys = list(dict.fromkeys(key for table in tables.values() for key in table))
+    return mean_of(list(by_anatomy(rows).values()))
+
+
+def mean_of(tables: Sequence[Row]) -> dict[str, float]:
+    """Of several rows the sum of each count and the mean of every other measure where it exists."""
+    keys = dict.fromkeys(key for table in tables for key in table if key not in LABELS)
     result = {}
     for key in keys:
-        values = [table[key] for table in tables.values() if key in table]
+        values = [table[key] for table in tables if key in table]
         result[key] = float(np.sum(values) if key in COUNTS else np.mean(values))
     return result
 
@@ -46,12 +54,3 @@ def shown(key: str, value: float | None) -> str:
     if value is None:
         return '-'
     return f'{value:.0f}' if key in COUNTS else f'{value:.3g}'
-
-
-def _summarise(rows: list[Row]) -> dict[str, float]:
-    keys = list(dict.fromkeys(key for row in rows for key in row if key not in LABELS))
-    result = {}
-    for key in keys:
-        values = [row[key] for row in rows if key in row]
-        result[key] = float(np.sum(values) if key in COUNTS else np.mean(values))
-    return result

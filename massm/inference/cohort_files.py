@@ -14,8 +14,8 @@ from massm.structures import AnatomyStatus
 
 COLUMNS = (
     'subject', 'anatomy', 'status', 'reason', 'score', 'seen_share', 'volume_ml', 'surface_cm2',
-    'axis1_mm', 'axis2_mm', 'axis3_mm', 'mahalanobis', 'uncertainty_mm',
-    'volume_percentile', 'z1', 'z2', 'z3', 'model',
+    'axis1_mm', 'axis2_mm', 'axis3_mm', 'mahalanobis', 'mahalanobis_usual',
+    'uncertainty_mm', 'volume_percentile', 'z1', 'z2', 'z3', 'model',
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from massm.inference.model_directory import ModelDirectory, read_model
 from massm.inference.model_identity import ModelIdentity
 from massm.inference.population import quantiles_of
 from massm.inference.results import InferenceResult, ShapeResult
-from massm.inference.shape_skill import no_better_than_mean
+from massm.inference.shape_skill import blind_scores, blind_sizes
 from massm.inference.shifted_passes import SHIFTS, predict_mean
 from massm.io.images import Scan, is_scan, look_at, read_scan
 from massm.io.nifti import affine_mm
@@ -195,16 +195,25 @@ class MASSMInferencer(BaseInferencer):
         )
 
     def _blind(self, shapes: list[ShapeResult]) -> list[str]:
-        """A warning where shape scores would look average whatever the patient."""
-        known = self._directory.metadata['accuracy'] if self._directory else None
-        found = {shape.anatomy for shape in shapes if shape.is_present}
-        blind = [name for name in no_better_than_mean(known) if name in found]
-        if not blind:
-            return []
+        """Warnings where scores and sizes would look average whatever the patient."""
+        found = [shape.anatomy for shape in shapes if shape.is_present]
+        blind = {
+            'shape scores not to be read': set(blind_scores(self._tested)),
+            'volumes not placed among the training subjects': {
+                name for name in found if 'volume_ml' in blind_sizes(self._tested, name)
+            },
+        }
         return [
-            'shape scores not to be read (in the test of this model they told no more than the '
-            f'mean shape): {", ".join(blind)}'
+            f'{what} (in the test of this model they hardly followed the patients): '
+            f'{", ".join(name for name in found if name in names)}'
+            for what, names in blind.items()
+            if names.intersection(found)
         ]
+
+    @property
+    def _tested(self) -> dict[str, Any] | None:
+        """What was measured of the model, where it says so."""
+        return self._directory.metadata['accuracy'] if self._directory else None
 
     def _shape(self, sample: ShapeSample, k: int, name: str) -> ShapeResult:
         working = sample.working
@@ -265,7 +274,12 @@ class MASSMInferencer(BaseInferencer):
         return self._modes[k]
 
     def _quantiles(self, name: str) -> dict[str, list[float]] | None:
-        return self._directory and quantiles_of(self._directory.metadata['population'][name])
+        """Of the sizes that follow the patients."""
+        if self._directory is None:
+            return None
+        known = quantiles_of(self._directory.metadata['population'][name])
+        blind = blind_sizes(self._tested, name)
+        return {size: quantiles for size, quantiles in known.items() if size not in blind}
 
 
 def _name(model: str | Path | Config, weights: str | None) -> str:

@@ -2,14 +2,16 @@
 
 from typing import Any
 
+from massm.evaluation.agreement import CORRELATION, CORRELATIONS
 from massm.evaluation.summary import shown, with_mean
 from massm.inference.measured_accuracy import ALL, MEASURES
-from massm.inference.shape_skill import no_better_than_mean
+from massm.inference.shape_skill import LEAST_CORRELATION, blind_scores
 from massm.structures.modality import MODALITIES
 
 TITLES = {
     'found': 'found',
     'missed': 'missed',
+    'false': 'false',
     's2s_mask_mm': 'surface to contour, mm',
     's2s_mask_mm_mean_shape_true_center': 'of the mean shape',
     'local_rmse_mm': 'local RMSE, mm',
@@ -17,7 +19,7 @@ TITLES = {
     'world_rmse_mm_mean_shape': 'of the mean shape',
     'dice': 'Dice',
 }
-COUNTS = ('found', 'missed')
+COUNTS = ('found', 'missed', 'false')
 MEANS = ('local_rmse_mm', 'world_rmse_mm', 'world_rmse_mm_mean_shape')
 
 
@@ -93,6 +95,30 @@ def _intervals(intervals: dict[str, dict[str, dict[str, float]]]) -> list[str]:
     return rows
 
 
+def _correlations(metrics: dict[str, Any]) -> list[str]:
+    """A table, where more than a few patients of an anatomy were tested."""
+    told = {
+        name: [values.get(key) for key in CORRELATIONS]
+        for name, values in metrics['anatomies'].items()
+    }
+    told = {name: row for name, row in told.items() if any(r is not None for r in row)}
+    if not told:
+        return []
+    titles = [key.removesuffix(CORRELATION) for key in CORRELATIONS]
+    return [
+        '',
+        'Correlation over these patients of what the model tells with what their contours have; '
+        f'a size below {LEAST_CORRELATION} is not placed among the training subjects.',
+        '',
+        f'| anatomy | {" | ".join(titles)} |',
+        '| --- |' + ' --- |' * len(titles),
+        *(
+            f'| {name} | {" | ".join("-" if r is None else f"{r:.2f}" for r in row)} |'
+            for name, row in told.items()
+        ),
+    ]
+
+
 def _accuracy(metrics: dict[str, Any] | None) -> str:
     if metrics is None:
         return 'Not measured: run tools/test.py before exporting.'
@@ -107,10 +133,11 @@ def _accuracy(metrics: dict[str, Any] | None) -> str:
     for name, values in with_mean(metrics).items():
         cells = [shown(key, values.get(key)) for key in columns]
         rows.append(f'| {name} | {" | ".join(cells)} |')
-    if blind := no_better_than_mean(metrics):
+    rows += _correlations(metrics)
+    if blind := blind_scores(metrics):
         rows += [
             '',
-            'World shapes no nearer to the truth than the mean shape, so that z-scores and '
-            f'Mahalanobis distances say nothing: {", ".join(blind)}.',
+            'Shape scores hardly follow the patients, so that z-scores and Mahalanobis distances '
+            f'say next to nothing: {", ".join(blind)}.',
         ]
     return '\n'.join(rows)

@@ -6,10 +6,9 @@ import numpy as np
 
 from massm.cohort.manifest import load_manifest
 from massm.io.meshes import read_mesh
-from massm.shape.size_measures import size_measures
+from massm.shape.size_measures import SIZES, size_measures
 
 QUANTILES = np.linspace(0, 1, 21)
-MEASURES = ('volume_ml', 'surface_cm2', 'axis1_mm', 'axis2_mm', 'axis3_mm')
 
 
 def population_of(root: Path, anatomies: list[str]) -> dict[str, dict]:
@@ -24,14 +23,14 @@ def population_of(root: Path, anatomies: list[str]) -> dict[str, dict]:
         sizes = [size_measures(mesh) for mesh in meshes]
         measured[name] = {
             'train_shapes': len(meshes),
-            **{key: _quantiles([size[key] for size in sizes]) for key in MEASURES},
+            **{key: _quantiles([size[key] for size in sizes]) for key in SIZES},
         }
     return measured
 
 
 def quantiles_of(population: dict) -> dict[str, list[float]]:
     """The quantiles that an entry of :func:`population_of` holds; older models measured less."""
-    return {key: population[key] for key in MEASURES if key in population}
+    return {key: population[key] for key in SIZES if key in population}
 
 
 def percentiles(

@@ -179,6 +179,7 @@ def _entry(label: int, shape: ShapeResult, formats: Collection[str]) -> dict:
     if shape.z_scores is not None:
         entry.update(
             mahalanobis=round(float(shape.mahalanobis or 0.0), 3),
+            mahalanobis_usual=round(float(shape.usual_mahalanobis or 0.0), 3),
             z_scores=shape.z_scores.round(3).tolist(),
             percentiles=shape.percentiles,
         )

@@ -22,9 +22,10 @@ class ShapeResult:
     ``box_mm`` ``[8, 3]`` are the corners of its box. ``seen`` ``[M]`` and ``seen_vertices`` ``[V]``
     are false outside the field of view, where the shape model alone speaks. Where the model
     brings its population: ``z_scores`` ``[L]`` along the modes, ``mahalanobis``, ``deviation_mm``
-    ``[V]`` (signed distance from the mean shape, outwards positive), ``quantiles`` of measures
-    among the training shapes (in equal steps), and the population's leading ``modes`` on the mesh's
-    surface with ``world_vertices`` ``[V, 3]``, the mesh in their frame (world mm).
+    ``[V]`` (signed distance from the mean shape, outwards positive), ``quantiles`` among the
+    training shapes (in equal steps) of measures that follow the patients, and the population's
+    leading ``modes`` on the mesh's surface with ``world_vertices`` ``[V, 3]``, the mesh in their
+    frame (world mm).
     Where the network says how sure it is: ``uncertainty_mm`` ``[V]``, the standard deviation of the
     surface along its normal.
     """
@@ -61,6 +62,12 @@ class ShapeResult:
     def percentiles(self) -> dict[str, float | None] | None:
         """Where each measure that has ``quantiles`` lies among them, 0 to 100."""
         return None if self.quantiles is None else percentiles(self.measures, self.quantiles)
+
+    @property
+    def usual_mahalanobis(self) -> float | None:
+        """The root mean square ``mahalanobis`` of the training shapes: the root of the number of
+        modes."""
+        return None if self.z_scores is None else float(np.sqrt(len(self.z_scores)))
 
     @cached_property
     def principal_axes(self) -> np.ndarray:

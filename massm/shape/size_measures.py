@@ -4,16 +4,15 @@ import numpy as np
 
 from massm.structures import Mesh
 
+SIZES = ('volume_ml', 'surface_cm2', 'axis1_mm', 'axis2_mm', 'axis3_mm')
+
 
 def size_measures(mesh: Mesh) -> dict[str, float]:
-    """``volume_ml``, ``surface_cm2`` and the extents along the principal axes, longest spread
-    first: ``axis1_mm`` to ``axis3_mm``."""
+    """By the names of :data:`SIZES` its volume, its area and its extents along the principal axes,
+    longest spread first."""
     lengths = np.ptp(mesh.vertices @ principal_axes(mesh).T, axis=0)
-    return {
-        'volume_ml': mesh.volume() / 1000,
-        'surface_cm2': mesh.area() / 100,
-        **{f'axis{i}_mm': float(length) for i, length in enumerate(lengths, 1)},
-    }
+    values = (mesh.volume() / 1000, mesh.area() / 100, *lengths)
+    return {name: float(value) for name, value in zip(SIZES, values, strict=True)}
 
 
 def principal_axes(mesh: Mesh) -> np.ndarray:

@@ -27,11 +27,13 @@ SIZES = (
 )
 COLUMNS = (
     'anatomy', 'status', 'score', 'inside the scan', *(heading for _, heading, _ in SIZES),
-    'uncertainty, mm', 'Mahalanobis', 'modes 1, 2, 3 (SD)',
+    'uncertainty, mm', 'Mahalanobis (usual)', 'modes 1, 2, 3 (SD)',
 )  # fmt: skip
 NOTE = (
     '<p class="note">Below a measure its percentile among the training subjects, on a strip from '
-    'their least to their largest value; the dark part holds their middle half.</p>'
+    'their least to their largest value; the dark part holds their middle half. What a scan leaves '
+    'open is told as the average is; sizes that hardly followed the patients in the test of the '
+    'model have no percentile.</p>'
 )
 
 
@@ -56,12 +58,19 @@ def _row(shape, color: np.ndarray) -> str:
             f'<td>{100 * float(np.mean(shape.seen)):.0f} %</td>',
             *(_size(shape, key, decimals) for key, _, decimals in SIZES),
             f'<td>{"" if sure is None else f"{sure.mean():.1f}"}</td>',
-            f'<td>{"" if shape.mahalanobis is None else f"{shape.mahalanobis:.1f}"}</td>',
+            f'<td>{_distance(shape)}</td>',
             f'<td>{"" if scores is None else ", ".join(f"{z:+.1f}" for z in scores[:3])}</td>',
         ]
     else:
         cells += ['<td></td>'] * (len(COLUMNS) - len(cells))
     return f'<tr>{"".join(cells)}</tr>'
+
+
+def _distance(shape) -> str:
+    """From the mean shape, and what it usually is."""
+    if shape.mahalanobis is None:
+        return ''
+    return f'{shape.mahalanobis:.1f} ({shape.usual_mahalanobis:.1f})'
 
 
 def _size(shape, key: str, decimals: int) -> str:

@@ -108,7 +108,7 @@ def _footer(result) -> str:
     spacing = ' x '.join(f'{s:.2f}' for s in result.grid.spacing)
     return (
         f'<footer><p>{size} voxels of {spacing} mm. Axes: extents along the directions of largest '
-        'spread. Mahalanobis: standard deviations from the training mean over all modes. Surfaces '
-        'are thinned for this page; the files beside it are whole. Made by MASSM '
-        f'{__version__}; for research, not for diagnosis.</p></footer>'
+        'spread. Mahalanobis: standard deviations from the training mean over all modes, in '
+        'brackets how far training shapes are from it. Surfaces are thinned for '
+        f'this page; the files beside it are whole. Made by MASSM {__version__}; for research, not for diagnosis.</p></footer>'
     )
