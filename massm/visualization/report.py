@@ -110,5 +110,6 @@ def _footer(result) -> str:
         f'<footer><p>{size} voxels of {spacing} mm. Axes: extents along the directions of largest '
         'spread. Mahalanobis: standard deviations from the training mean over all modes, in '
         'brackets how far training shapes are from it. Surfaces are thinned for '
-        f'this page; the files beside it are whole. Made by MASSM {__version__}; for research, not for diagnosis.</p></footer>'
+        f'this page; the files beside it are whole. Made by MASSM {__version__}; '
+        'for research, not for diagnosis.</p></footer>'
     )
