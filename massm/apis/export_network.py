@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from massm.errors import ConfigError
@@ -30,7 +31,9 @@ class ExportedNetwork(nn.Module):
         """``[B, 1, X, Y, Z]`` HU at the model's spacing, sizes multiples of 4, to ``boxes_vox``
         ``[B, K, 6]``, ``scores`` ``[B, K]``, ``local_vox`` and ``world_mm`` ``[B, K, M, 3]``."""
         inputs = self.model.data_preprocessor.normalise(volume_hu)
-        out = self.model.predict_batch(inputs, image_sizes(inputs, None))
+        sizes = image_sizes(inputs, None)
+        padded = F.pad(inputs, 3 * (0, self.model.data_preprocessor.size_divisor))
+        out = self.model.predict_batch(padded, sizes)
         return out.boxes, out.scores, out.local_vox, out.world_mm
 
 

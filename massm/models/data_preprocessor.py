@@ -13,7 +13,11 @@ from massm.structures.grid import CELL
 @MODELS.register_module()
 class VolumePreprocessor(BaseDataPreprocessor):
     """One channel per window, each clipped and scaled to [0, 1]; pads each axis of the batch,
-    at its far end, as air (0) to a multiple of ``size_divisor``.
+    at its far end, as air (0) to the next larger multiple of ``size_divisor``.
+
+    A volume that ends with its last cell is padded by one more: to a network that learnt from
+    volumes which end within a cell, maps without air at the end are strange, and it misplaces what
+    is cut there (benchmarks/accuracy.md).
 
     Air is 0, so that it and the convolutions' own padding are one, and teach the first layer
     nothing: at any other value its gradient is a sum over all air that cancels only in theory.
@@ -40,7 +44,7 @@ class VolumePreprocessor(BaseDataPreprocessor):
         volumes = [self.normalise(volume) for volume in data['inputs']]
         sizes = torch.tensor([v.shape[1:] for v in volumes])
         step = self.size_divisor
-        padded = ((sizes.amax(0) + step - 1) // step * step).tolist()
+        padded = ((sizes.amax(0) // step + 1) * step).tolist()
         data['inputs'] = torch.stack([_pad(v, padded) for v in volumes])
         return data
 

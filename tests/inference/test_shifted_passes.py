@@ -81,7 +81,8 @@ def test_no_pass_takes_air_below_the_scan_for_the_scan(empty):
     for shift, moved in zip(SHIFTS, network.volumes, strict=True):
         offset = torch.tensor(moved.shape[1:]) - torch.tensor(volume.shape[1:])
         assert (offset.abs() == torch.tensor(shift)).all()
-        seen = Seen.of_scan(network.data_preprocessor.normalise(moved)[None], torch.zeros(1, 3))
+        sizes = torch.tensor([moved.shape[1:]])
+        seen = Seen.of_scan(network.data_preprocessor.normalise(moved)[None], sizes)
         first = torch.tensor([0, 0, empty])
         assert (seen.first[0] == first + offset).all()
         x, y, z = seen.first[0].tolist()

@@ -16,10 +16,10 @@ def batch_of(*volumes):
 def test_windows_become_zero_to_one_and_air_and_padding_zero():
     volume = torch.tensor([-2000.0, AIR, -800, -600, -200, 100, 400, 3000]).view(1, 8, 1, 1)
     batch = batch_of(volume, torch.full((1, 3, 5, 2), AIR))
-    assert batch.shape == (2, 2, 8, 8, 4)
-    assert batch[0, 0, :, 0, 0].tolist() == [0, 0, 0.5, 1, 1, 1, 1, 1]
-    assert batch[0, 1, :, 0, 0].tolist() == [0, 0, 0, 0, 0, 0.5, 1, 1]
-    assert not batch[0, :, :, 1:].any() and not batch[1].any()
+    assert batch.shape == (2, 2, 12, 8, 4)  # a cell more than eight voxels need
+    assert batch[0, 0, :8, 0, 0].tolist() == [0, 0, 0.5, 1, 1, 1, 1, 1]
+    assert batch[0, 1, :8, 0, 0].tolist() == [0, 0, 0, 0, 0, 0.5, 1, 1]
+    assert not batch[0, :, 8:].any() and not batch[0, :, :, 1:].any() and not batch[1].any()
 
 
 def test_air_teaches_the_first_layer_nothing():

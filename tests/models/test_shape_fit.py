@@ -179,6 +179,15 @@ def test_planes_of_one_value_below_a_scan_are_none_of_it():
     assert Seen(images, sizes).shows(points)[0].tolist() == [True, True, True, False]
 
 
+def test_what_a_batch_pads_behind_a_scan_is_none_of_it():
+    images = torch.rand(2, 1, 5, 6, 8, generator=torch.Generator().manual_seed(0))
+    sizes = torch.tensor([[5, 6, 8], [3, 6, 7]])
+    seen = Seen.of_scan(images, sizes).images
+    assert torch.equal(seen[0], images[0])
+    assert torch.equal(seen[1, :, :3, :, :7], images[1, :, :3, :, :7])
+    assert torch.equal(seen[1, :, 3:, :, 7], images[1, :, 2:3, :, 6].expand(-1, 2, -1))
+
+
 def test_patterns_are_sampled_as_their_positions_would_be():
     generator = torch.Generator().manual_seed(2)
     volume = torch.randn(2, 3, 9, 7, 8, generator=generator)

@@ -27,12 +27,11 @@ class Seen:
 
     @classmethod
     def of_scan(cls, images: Tensor, sizes: Tensor) -> 'Seen':
-        """A working grid may begin below its scan, with planes that hold one value alone: instead
-        of them the scan's first plane is repeated, as beyond the ends of an image."""
+        """What lies around the scan is no part of it: padding at the far ends, and planes that hold
+        one value alone at the low ends, where a working grid may begin below its scan. Instead of
+        them the scan's own ends are repeated, as beyond the ends of an image."""
         first = first_planes(images)
-        if first.any():
-            images = repeated_before(images, first)
-        return cls(images, sizes, first)
+        return cls(ends_repeated(images, first, sizes.to(first) - 1), sizes, first)
 
     def shows(self, points_vox: Tensor) -> Tensor:
         """``[B, ...]`` bool: which of ``points_vox`` ``[B, ..., 3]`` lie in their scan."""
@@ -57,11 +56,14 @@ def first_planes(images: Tensor) -> Tensor:
     return torch.stack(counts, 1)
 
 
-def repeated_before(images: Tensor, first: Tensor) -> Tensor:
-    """``images`` whose planes ``first`` ``[B, 3]`` stand for those before them, too."""
-    for axis, begin in zip((2, 3, 4), first.T, strict=True):
+def ends_repeated(images: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """``images`` whose planes ``first`` and ``last`` ``[B, 3]`` stand for those before and behind
+    them, too."""
+    for axis, low, high in zip((2, 3, 4), first.T, last.T, strict=True):
         planes = torch.arange(images.shape[axis], device=images.device)
-        source = torch.maximum(planes, begin.unsqueeze(1))
+        source = planes.clamp(low.unsqueeze(1), high.unsqueeze(1))
+        if torch.equal(source, planes.expand_as(source)):
+            continue
         shape = [len(images), 1, 1, 1, 1]
         shape[axis] = -1
         images = images.gather(axis, source.view(shape).expand_as(images))
