@@ -74,11 +74,17 @@ def resolve(config: Config, name: str = 'config') -> Config:
     config.model.update(shared, template_root=config.data_root)
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if config.get(loader):
+            config[loader].dataset.setdefault('seed', _seed(config))
             config[loader].dataset.update(shared, data_root=config.data_root, modality=modality)
             # torch refuses to keep workers where there are none.
             if not config[loader].get('num_workers'):
                 config[loader].update(persistent_workers=False)
     return config
+
+
+def _seed(config: Config) -> int:
+    """Of augmentation and starts: the run's own."""
+    return (config.get('randomness') or {}).get('seed') or 0
 
 
 def _check_shared(config: Config, name: str) -> None:
@@ -99,11 +105,26 @@ def _check_shared(config: Config, name: str) -> None:
 def _check_windows(config: Config, modality: str, name: str) -> None:
     """An MR is stored from 0 up: a window that begins below was meant for HU."""
     windows = config.model.get('data_preprocessor', {}).get('windows') or [(-1000.0, 1000.0)]
+    _fit_channels(config, len(windows), name)
     if modality == 'mr' and any(float(low) < 0 for low, _ in windows):
         shown = ', '.join(f'{low:g} to {high:g}' for low, high in windows)
         raise ConfigError(
             f'{name}: modality is mr but the windows are in HU ({shown}); an MR is stored as '
             f'{MODALITIES["mr"].unit}: take windows and augmentation of configs/massm_r18_mr.py'
+        )
+
+
+def _fit_channels(config: Config, windows: int, name: str) -> None:
+    """A network sees one channel per window."""
+    backbone = config.model.get('backbone') or {}
+    if backbone.get('type') != 'ResNet3D':
+        return
+    if 'in_channels' not in backbone and windows > 1:
+        backbone.in_channels = windows
+    if backbone.get('in_channels', 1) != windows:
+        raise ConfigError(
+            f'{name}: model.backbone.in_channels = {backbone.in_channels}, but '
+            f'model.data_preprocessor has {windows} windows, one channel each; make them the same'
         )
 
 

@@ -82,7 +82,7 @@ def train(
 
 def _selected_by(config: Config) -> list[str]:
     """The measures by which the best checkpoint is chosen."""
-    chosen = config.default_hooks.get('checkpoint', {}).get('save_best') or []
+    chosen = (config.default_hooks.get('checkpoint') or {}).get('save_best') or []
     return [chosen] if isinstance(chosen, str) else list(chosen)
 
 
@@ -101,6 +101,7 @@ def _go_on_from(config: Config, resume: bool | str, trust_checkpoint: bool) -> d
     Returns:
         The checkpoint; empty where there is none.
     """
+    resume = resume or bool(config.get('resume'))
     earlier = latest_checkpoint(Path(config.work_dir)) if resume is True else resume
     config.resume = bool(earlier)
     if earlier:

@@ -13,15 +13,18 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from massm.errors import ConfigError
 from massm.registry import LOOPS
 
-SET_ASIDE = 'seconds_set_aside'
+# Who may keep time for after the last step, and where.
+LATE = ('filters', 'thresholds')
+SET_ASIDE = 'seconds_set_aside_'
 # What a checkpoint keeps of the loop.
 COUNTED = ('spent_s', 'preparation_s', 'cpu_s', 'passes')
 
 
-def set_aside(runner: Runner, seconds: float) -> None:
-    """Tells a budgeted loop, in this run and in those that resume it, how long what comes after the
-    last step will take; what the first process says, so that all stop alike."""
-    runner.message_hub.update_info(SET_ASIDE, of_first_process(seconds))
+def set_aside(runner: Runner, who: str, seconds: float) -> None:
+    """Tells a budgeted loop, in this run and in those that resume it, how long what one of
+    :data:`LATE` does after the last step will take; what the first process says, so that all stop
+    alike."""
+    runner.message_hub.update_info(SET_ASIDE + who, of_first_process(seconds))
 
 
 def of_first_process(seconds: float) -> float:
@@ -86,6 +89,9 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
     def run(self) -> BaseModel:
         """Launches training."""
         self._restore()
+        # mmengine counts on whole passes. Where gradients are accumulated, it must know that the
+        # number of steps is not known.
+        self.runner.optim_wrapper.initialize_count_status(self.runner.model, self._iter, -1)
         self.begin_to_count()
         self.runner.call_hook('before_train')
         self._tick()
@@ -95,7 +101,7 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
                 f'BudgetedTrainLoop: {self.spent_s:.0f} s were spent of {self.budget_s:.0f} before '
                 f'a step, and {self._aside:.0f} s are kept for after the last; give a larger budget'
             )
-        while self._epoch < self._max_epochs:
+        while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._tick()
             self._count_cpu()
@@ -127,7 +133,7 @@ class BudgetedTrainLoop(EpochBasedTrainLoop):
 
     @property
     def _aside(self) -> float:
-        return self.runner.message_hub.get_info(SET_ASIDE, 0.0)
+        return sum(self.runner.message_hub.get_info(SET_ASIDE + who, 0.0) for who in LATE)
 
     def _validates(self) -> bool:
         due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs

@@ -47,7 +47,8 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu', trust: bool = F
     """Reads a checkpoint.
 
     Args:
-        trust: allow the file to run code while it is unpickled; only for files of your own.
+        trust: allow the file to run code, while it is unpickled or as the config that mmengine
+            would read from it where training is resumed; only for files of your own.
 
     Raises:
         CheckpointError: missing, unreadable, or holding more than data.
@@ -57,7 +58,7 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu', trust: bool = F
         raise CheckpointError(f'{file}: no such checkpoint; check the path or train first')
     try:
         with torch.serialization.safe_globals(_allowed()):
-            return torch.load(file, map_location=map_location, weights_only=not trust)
+            content = torch.load(file, map_location=map_location, weights_only=not trust)
     except Exception as error:
         if 'weights_only' in str(error) or 'Unsupported' in str(error):
             raise CheckpointError(
@@ -67,6 +68,9 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu', trust: bool = F
         raise CheckpointError(
             f'{file}: not a readable checkpoint ({type(error).__name__}); train or copy it again'
         ) from error
+    if not trust and isinstance(content.get('meta'), dict):
+        content['meta'].pop('config', None)  # a text that mmengine would execute
+    return content
 
 
 def register_safe_loader(trust: bool = False) -> None:

@@ -84,6 +84,12 @@ class FilterFit:
             self.next_round = r + 1
         return torch.stack(left) if left else torch.empty(0, len(self.head.prior.mean))
 
+    def taught(self) -> Tensor:
+        """``[K]``: of which anatomies there are shapes to learn from, in any process."""
+        known = torch.stack([known for _, known in self._truths]).any(0).float()
+        all_reduce(known, 'max')
+        return known > 0
+
     def _anatomies_at_once(self, r: int) -> list[slice]:
         count, particles, inside = self.head.filters[r].weight.shape
         rows = self.starts * len(self._states)

@@ -119,6 +119,15 @@ def test_resuming_goes_on_from_the_work_dir_and_else_begins(
     assert checked == ([('check_fits', own)] if written else begins)
 
 
+def test_a_config_may_ask_to_resume(monkeypatch, tmp_path):
+    monkeypatch.setattr(train_module, 'check_fits', lambda *_: {})
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_3.pth'))
+    (tmp_path / 'epoch_3.pth').touch()
+    config = Config({'work_dir': str(tmp_path), 'resume': True})
+    train_module._go_on_from(config, False, False)
+    assert config.resume and config.load_from == str(tmp_path / 'epoch_3.pth')
+
+
 def test_the_best_checkpoint_is_that_of_the_last_training(tmp_path):
     """And not what an earlier one left in the same work dir."""
 

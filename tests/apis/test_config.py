@@ -85,3 +85,21 @@ def test_anatomies_are_a_list_as_checkpoints_have_them():
     config = resolve(config)
     assert config.anatomies == config.model.anatomies == ['spleen', 'sacrum']
     assert config.train_dataloader.dataset.anatomies == ['spleen', 'sacrum']
+
+
+def test_a_network_sees_one_channel_per_window():
+    path = ROOT / 'configs/massm_r18_totalseg.py'
+    with pytest.raises(ConfigError, match=r'in_channels = 2, but .* has 3 windows'):
+        load_config(path, {'model.backbone.in_channels': 2})
+    config = load_config(path)
+    del config.model.backbone['in_channels']
+    assert resolve(config).model.backbone.in_channels == 3
+
+
+def test_one_seed_is_that_of_the_whole_run():
+    path = ROOT / 'configs/massm_r18_totalseg.py'
+    assert load_config(path).train_dataloader.dataset.seed == 0
+    config = load_config(path, {'randomness.seed': 7})
+    assert config.train_dataloader.dataset.seed == config.val_dataloader.dataset.seed == 7
+    config.train_dataloader.dataset.seed = 3
+    assert resolve(config).train_dataloader.dataset.seed == 3

@@ -159,6 +159,15 @@ def test_a_scan_ends_within_an_anatomy():
     assert step(nothing)['volume'].shape == (40, 36, 44)
 
 
+def test_an_anatomy_that_juts_out_below_leaves_the_volume_whole():
+    """By as little as a rounded grid takes from it."""
+    step = RandomFieldOfView(prob=0, through=1)
+    for seed in range(20):
+        thin = sample(seed)
+        thin['local_vox'][:2, :, 2] = np.linspace(-1.5, 0.5, 6)
+        assert step(thin)['volume'].shape[2] > 40
+
+
 @pytest.mark.parametrize('cut_by', ['crop', 'warp'])
 @pytest.mark.parametrize('flipped', [False, True])
 def test_a_box_is_taught_where_the_whole_anatomy_is_in_the_volume_and_nowhere_else(cut_by, flipped):

@@ -49,7 +49,12 @@ class Runner:
                 'get_info': lambda _, key, default=None: self.kept.get(key, default),
             },
         )()
-        self.optim_wrapper = None
+        self.optim_wrapper = type(
+            'W',
+            (),
+            {'initialize_count_status': lambda _, *counted: self.counted.append(counted[1:])},
+        )()
+        self.counted = []
         self.val_loop = type('Val', (), {'run': lambda _: self.validate(validation)})()
         self.batches, self.validated = [], 0
 
@@ -62,7 +67,7 @@ class Runner:
         if name == 'before_train':
             self.now += self.before
             if self.aside:
-                set_aside(self, self.aside)
+                set_aside(self, 'filters', self.aside)
 
     def train(self):
         pass
@@ -190,5 +195,31 @@ def test_no_budget_is_one_sentence(make):
 def test_all_processes_set_aside_what_the_first_says(monkeypatch):
     runner = Runner()
     monkeypatch.setattr(budgeted_train_loop, 'broadcast', lambda seconds, src: seconds.fill_(7.0))
-    set_aside(runner, 5.0)
-    assert runner.kept == {budgeted_train_loop.SET_ASIDE: 7.0}
+    set_aside(runner, 'filters', 5.0)
+    assert runner.kept == {f'{budgeted_train_loop.SET_ASIDE}filters': 7.0}
+
+
+def test_early_stopping_stops_it(make):
+    class Stopping(Runner):
+        def call_hook(self, name, **_):
+            super().call_hook(name)
+            self.loop.stop_training = name == 'after_train_epoch'
+
+    runner = Stopping(step=1.0)
+    runner.loop = make(runner, max_epochs=5, budget_s=20.0)
+    runner.loop.run()
+    assert runner.events.count('after_train_epoch') == 1 and runner.events[-1] == 'after_train'
+
+
+def test_what_several_hooks_keep_adds_up(make):
+    runner = Runner(step=2.0, aside=6.0)
+    set_aside(runner, 'thresholds', 4.0)
+    loop = make(runner, max_epochs=2, budget_s=20.0, val_begin=9)
+    loop.run()
+    assert len(runner.batches) == 5
+
+
+def test_accumulated_gradients_are_counted_without_an_end(make):
+    runner = Runner(step=2.0)
+    make(runner, max_epochs=2, budget_s=20.0).run()
+    assert runner.counted == [(0, -1)]

@@ -67,6 +67,12 @@ def test_a_checkpoint_that_could_run_code_is_refused_and_does_not_run(tmp_path, 
     assert not (tmp_path / 'exploded').exists()
 
 
+def test_a_config_that_mmengine_would_execute_is_left_out(tmp_path):
+    torch.save({'meta': {'epoch': 1, 'config': 'import os'}}, tmp_path / 'a.pth')
+    assert load_checkpoint(tmp_path / 'a.pth')['meta'] == {'epoch': 1}
+    assert 'config' in load_checkpoint(tmp_path / 'a.pth', trust=True)['meta']
+
+
 def test_trust_is_the_users_to_give(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({'x': Bomb()}, tmp_path / 'mine.pth')

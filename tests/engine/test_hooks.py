@@ -18,9 +18,10 @@ from massm.datasets.transforms import (
     RandomIntensity,
     RandomRemoval,
 )
-from massm.engine.budgeted_train_loop import SET_ASIDE
+from massm.engine.budgeted_train_loop import SET_ASIDE, BudgetedTrainLoop
 from massm.engine.hooks import ScoreThresholdHook, filter_fit_hook, score_threshold_hook
 from massm.engine.hooks.filter_fit_hook import for_filters
+from massm.engine.hooks.fine_tuning_hook import FineTuningHook
 from massm.engine.hooks.loss_weight_ramp_hook import LossWeightRampHook, ramped_weight
 from massm.engine.hooks.teacher_forcing_hook import forcing_probability
 from massm.errors import ConfigError
@@ -99,7 +100,10 @@ def test_rounds_that_read_regions_are_fitted_after_the_last_epoch(monkeypatch, f
         def go_on(self, until):
             calls.append((self.next_round, until))
             self.next_round = until
-            return torch.ones(until - calls[-1][0], 1)
+            return torch.ones(until - calls[-1][0], 2)
+
+        def taught(self):
+            return torch.tensor([True, False])
 
     monkeypatch.setattr(filter_fit_hook, 'FilterFit', Fit)
     monkeypatch.setattr(filter_fit_hook, 'TrainingCases', lambda *_: None)
@@ -107,14 +111,14 @@ def test_rounds_that_read_regions_are_fitted_after_the_last_epoch(monkeypatch, f
     stage = {'reach': 8.0, 'beside': 2.0, 'rounds': 2, 'modes': 2}
     stages = [stage, {**stage, 'reads_region': True}]
     region = {'cells': 4, 'margin': 4.0, 'channels': (8,)}
-    head = ShapeFitHead(1, 8, 1, 4.0, stages, region=region)
+    head = ShapeFitHead(2, 8, 1, 4.0, stages, region=region)
     head.filters[0].weight.fill_(float(fitted))
     kept, lines = {filter_fit_hook.FIRST_ROUNDS_S: 10.0} if again else {}, []
     runner = SimpleNamespace(
-        model=SimpleNamespace(local_head=head, anatomies=['sacrum']),
+        model=SimpleNamespace(local_head=head, anatomies=['sacrum', 'liver']),
         train_dataloader=SimpleNamespace(dataset=None, num_workers=0),
         message_hub=SimpleNamespace(update_info=kept.__setitem__, get_info=kept.get),
-        logger=SimpleNamespace(info=lines.append),
+        logger=SimpleNamespace(info=lines.append, warning=lines.append),
         hooks=[],
         epoch=int(resumed),
         max_epochs=3,
@@ -125,9 +129,10 @@ def test_rounds_that_read_regions_are_fitted_after_the_last_epoch(monkeypatch, f
         hook.after_train_epoch(runner)
     assert calls == ([(0, 4)] if again else [(0, 2), (2, 4)])
     first = kept[filter_fit_hook.FIRST_ROUNDS_S]
-    assert kept[SET_ASIDE] == pytest.approx(3 * first if again else 2 * first)
-    assert len(lines) == len(calls)
-    assert lines[-1].endswith('1 to 4' if again else '3 to 4')
+    assert kept[SET_ASIDE + 'filters'] == pytest.approx(3 * first if again else 2 * first)
+    assert len(lines) == 2 * len(calls)
+    assert lines[-2].endswith('1 to 4' if again else '3 to 4')
+    assert 'no training shape has liver' in lines[-1]
 
 
 def test_training_that_may_end_before_the_last_filters_is_refused():
@@ -237,3 +242,49 @@ def test_without_validation_training_scans_lower_the_threshold_and_never_raise_i
     runner.epoch = 1
     hook.after_train_epoch(runner)
     assert model.score_thresholds.tolist() == pytest.approx(found)
+
+
+def test_what_looking_at_the_training_scans_takes_is_kept_of_a_budget(monkeypatch):
+    """A few of twenty scans, of a second each, tell."""
+    now, seen = [0.0], []
+
+    def look(hook, model, dataset, which):
+        seen.extend(which)
+        now[0] += len(which)
+
+    monkeypatch.setattr(score_threshold_hook.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(score_threshold_hook, 'unaugmented', lambda dataset: dataset)
+    monkeypatch.setattr(ScoreThresholdHook, '_look_at', look)
+    kept = {}
+    runner = runner_without_validation(network_of('a'), list(range(20)))
+    runner.message_hub = SimpleNamespace(update_info=kept.__setitem__)
+    runner.train_loop = object()
+    ScoreThresholdHook().before_train(runner)
+    assert not kept and not seen
+    runner.train_loop = BudgetedTrainLoop.__new__(BudgetedTrainLoop)
+    ScoreThresholdHook().before_train(runner)
+    assert len(seen) == 4 and kept == {f'{SET_ASIDE}thresholds': pytest.approx(20.0)}
+
+
+@pytest.mark.parametrize('own', ["the checkpoint's", 'others'])
+def test_what_a_config_makes_of_shape_models_is_its_own_whatever_it_begins_from(own):
+    """And a shape autoencoder is trained anew where the shape models differ."""
+    trained, read = torch.tensor(True), []
+    model = SimpleNamespace(
+        template_root='data',
+        read_templates=read.append,
+        named_buffers=lambda: [('world_head.shape_vae.is_trained', trained)],
+    )
+    dataset = SimpleNamespace(metainfo={'shape_model': own})
+    runner = SimpleNamespace(
+        model=model,
+        train_dataloader=SimpleNamespace(dataset=dataset),
+        logger=SimpleNamespace(info=lambda text: None),
+    )
+    hook = FineTuningHook()
+    hook.before_train(runner)
+    assert not read  # begins from nothing
+    meta = {'dataset_meta': {'shape_model': "the checkpoint's"}}
+    hook.after_load_checkpoint(runner, {'meta': meta})
+    hook.before_train(runner)
+    assert read == [Path('data')] and bool(trained) == (own == "the checkpoint's")

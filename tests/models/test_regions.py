@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from massm.errors import ConfigError
+from massm.models.roi_heads.shape_fit_head import check_stages
 from massm.models.shape_fit.posterior import FitState, rotation_from_vector
 from massm.models.shape_fit.profiles import Around, profile_pattern
 from massm.models.shape_fit.region_network import RegionNetwork, region_loss
@@ -158,3 +160,11 @@ def test_the_loss_is_least_for_the_truth():
         region_loss(right, inside) < 0.01
     ).all()  # where nothing is, nothing drawn costs nothing
     assert (region_loss(wrong, inside) > 1).all()
+
+
+def test_channels_and_cells_of_regions_that_do_not_fit_are_refused():
+    with pytest.raises(ConfigError, match=r'multiples of 8, or fewer, got \(12, 24\)'):
+        RegionNetwork(2, 2, (12, 24))
+    RegionNetwork(2, 2, (4, 8, 24))
+    with pytest.raises(ConfigError, match=r'cells must be a multiple of 8, .* got 20'):
+        check_stages([], {'cells': 20, 'channels': (8, 16, 24), 'margin': 12.0})

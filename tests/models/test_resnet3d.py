@@ -74,3 +74,15 @@ def test_strides_channels_and_recomputation():
     assert torch.allclose(plain.conv1.weight.grad, frugal.conv1.weight.grad, rtol=1e-4, atol=1e-4)
     with pytest.raises(ConfigError, match='depth'):
         ResNet3D(19)
+
+
+def test_weights_with_statistics_of_batches_need_their_layers(tmp_path):
+    torch.save(ResNet3D(10, norm_cfg=BATCH_NORM, base_channels=8).state_dict(), tmp_path / 'w.pth')
+    with pytest.raises(CheckpointError, match=r"norm_cfg = dict\(type='BN3d'\)"):
+        ResNet3D(10, base_channels=8, pretrained=str(tmp_path / 'w.pth'))
+
+
+def test_channels_make_whole_groups():
+    with pytest.raises(ConfigError, match='a multiple of the 8 groups'):
+        ResNet3D(10, base_channels=12)
+    ResNet3D(10, base_channels=12, norm_cfg=BATCH_NORM)

@@ -444,3 +444,11 @@ def test_several_starts_agree_and_their_spread_is_part_of_the_uncertainty():
     together = head.predict(Seen(cases[8][0], SIZES), middle(cases[8][1]))
     assert together.local_vox.shape == alone.local_vox.shape
     assert together.deviation_mm.mean() > alone.deviation_mm.mean()
+
+
+def test_it_is_known_of_which_anatomies_there_was_nothing_to_learn():
+    fit = FilterFit(None, list)
+    fit._truths = [
+        (None, torch.tensor(known)) for known in ([True, False, False], [False, True, 0])
+    ]
+    assert fit.taught().tolist() == [True, True, False]

@@ -48,9 +48,9 @@ class RandomFieldOfView(BaseTransform):
         height = results['local_vox'][rng.choice(known), :, UPWARDS]
         low, high, hidden = height.min(), height.max(), rng.uniform(*HIDDEN)
         if rng.random() < 0.5:
-            last[UPWARDS] = int(high - hidden * (high - low)) + 1
+            last[UPWARDS] = min(int(high - hidden * (high - low)) + 1, shape[UPWARDS])
         else:
-            first[UPWARDS] = int(np.ceil(low + hidden * (high - low)))
+            first[UPWARDS] = max(int(np.ceil(low + hidden * (high - low))), 0)
         if last[UPWARDS] - first[UPWARDS] < LEAST_HEIGHT:
             return np.zeros(3, dtype=int), np.array(shape)
         return first, last

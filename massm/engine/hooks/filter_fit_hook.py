@@ -87,13 +87,13 @@ class FilterFitHook(Hook):
         # Those of a checkpoint that training only begins from may be of other windows or lengths.
         if runner.epoch and head.filters[0].is_fitted:
             first = runner.message_hub.get_info(FIRST_ROUNDS_S, 0.0)
-            set_aside(runner, first * (1 + rest * COST_OF_REGIONS) if rest else 0.0)
+            set_aside(runner, 'filters', first * (1 + rest * COST_OF_REGIONS) if rest else 0.0)
             return
         began = time.monotonic()
         self._fit_rounds(runner, head.rounds_before_regions)
         first = time.monotonic() - began
         runner.message_hub.update_info(FIRST_ROUNDS_S, first)
-        set_aside(runner, first * rest * COST_OF_REGIONS)
+        set_aside(runner, 'filters', first * rest * COST_OF_REGIONS)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """The other rounds, after the last epoch. Where training was resumed, the first ones
@@ -114,7 +114,15 @@ class FilterFitHook(Hook):
             cases = TrainingCases(model, dataset, passes, workers)
             self._fit = FilterFit(model.local_head, cases, self.starts, self.strengths)
         first, left = self._fit.next_round, self._fit.go_on(until)
-        for name, rounds in zip(model.anatomies, left.T, strict=True):
+        if first == until:
+            return
+        for name, rounds, known in zip(model.anatomies, left.T, self._fit.taught(), strict=True):
+            if not known:
+                runner.logger.warning(
+                    f'FilterFitHook: no training shape has {name}: its filters are not fitted, and '
+                    'it is told as the mean shape where the detector sees it'
+                )
+                continue
             told = ' '.join(f'{value:.2f}' for value in rounds)
             where = f'rounds {first + 1} to {until}'
             runner.logger.info(f'FilterFitHook: {name}: {told} mm left after {where}')

@@ -12,9 +12,10 @@ from massm.registry import HOOKS
 
 @HOOKS.register_module()
 class FineTuningHook(Hook):
-    """Keeps the dataset's own templates and shape models where weights are loaded to start from
-    (``load_from`` without ``--resume``): a checkpoint brings those it was trained on, too. Where
-    they differ, the shape autoencoder is trained and linear filters are fitted anew as well.
+    """Keeps the dataset's own templates and shape models, and what the config makes of them, where
+    weights are loaded to start from (``load_from`` without ``--resume``): a checkpoint brings those
+    it was trained on, too. Linear filters are fitted anew as well, and the shape autoencoder where
+    the shape models differ.
     """
 
     priority = 'VERY_HIGH'
@@ -28,11 +29,12 @@ class FineTuningHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Puts the dataset's templates back."""
-        own = runner.train_dataloader.dataset.metainfo['shape_model']
-        if self.shape_model in (None, own):
+        if self.shape_model is None:
             return
         model = unwrapped(runner.model)
         model.read_templates(Path(model.template_root))
+        if self.shape_model == runner.train_dataloader.dataset.metainfo['shape_model']:
+            return
         for name, flag in model.named_buffers():
             if name.endswith('shape_vae.is_trained'):
                 flag.copy_(torch.tensor(False))

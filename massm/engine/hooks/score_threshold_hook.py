@@ -1,5 +1,6 @@
 """The model learns from validation from which score each anatomy is there."""
 
+import time
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -10,7 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.unaugmented import unaugmented
+from massm.engine.budgeted_train_loop import BudgetedTrainLoop, set_aside
 from massm.engine.distributed import unwrapped
 from massm.evaluation.scan_parts import scan_parts
 from massm.evaluation.score_threshold import best_thresholds
@@ -18,6 +21,9 @@ from massm.models.massm import MASSM
 from massm.models.shape_network import DEFAULT_THRESHOLD, ShapeNetwork
 from massm.registry import HOOKS
 from massm.structures.shape_sample import ShapeSample
+
+# About so many scans tell how long all will take.
+TRIED = 4
 
 
 @HOOKS.register_module()
@@ -30,7 +36,7 @@ class ScoreThresholdHook(Hook):
 
     Without validation it is shown the training scans after the last epoch. What it was trained on
     it finds by higher scores than what it does not know, so they can lower a threshold, not raise
-    it.
+    it. Where training has a budget, a few of them tell before it begins how long that will take.
 
     Args:
         heights: of the planes that scans are cut at, shares of their height.
@@ -41,6 +47,20 @@ class ScoreThresholdHook(Hook):
         # Of each anatomy.
         self.present: list[list[float]] = []
         self.absent: list[list[float]] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Keeps the time that looking at the training scans will take."""
+        if not isinstance(runner.train_loop, BudgetedTrainLoop) or runner.val_loop is not None:
+            return
+        model, dataset = unwrapped(runner.model), unaugmented(runner.train_dataloader.dataset)
+        if not isinstance(model, MASSM):
+            return
+        own = _own_share(len(dataset))
+        tried = own[:: max(1, len(own) // TRIED)]
+        began = time.monotonic()
+        self._look_at(model, dataset, tried)
+        per_scan = (time.monotonic() - began) / max(1, len(tried))
+        set_aside(runner, 'thresholds', per_scan * len(own))
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Forgets the last validation's scores."""
@@ -74,20 +94,24 @@ class ScoreThresholdHook(Hook):
         if not (is_due and isinstance(model, MASSM)):
             return
         runner.logger.info('ScoreThresholdHook: no validation split, the training scans are seen')
-        self._forget(model)
-        dataset, (rank, world_size) = unaugmented(runner.train_dataloader.dataset), get_dist_info()
-        model.eval()
-        for i in range(rank, len(dataset), world_size):
-            item = dataset[i]
-            volume, sample = item['inputs'], item['data_samples']
-            self._add_whole(_scores(model, volume), sample)
-            self._add_parts(model, volume, sample)
-        model.train()
+        dataset = unaugmented(runner.train_dataloader.dataset)
+        self._look_at(model, dataset, _own_share(len(dataset)))
         present, absent = self._gathered()
         thresholds = [min(DEFAULT_THRESHOLD, best) for best in best_thresholds(present, absent)]
         _store(model, thresholds)
         told = (f'{name} {t:.3f}' for name, t in zip(model.anatomies, thresholds, strict=True))
         runner.logger.info(f'ScoreThresholdHook: found from a score of: {", ".join(told)}')
+
+    def _look_at(self, model: MASSM, dataset: ShapeDataset, which: Sequence[int]) -> None:
+        """Takes the scores of these scans, and of their parts, alone."""
+        self._forget(model)
+        model.eval()
+        for i in which:
+            item = dataset[i]
+            volume, sample = item['inputs'], item['data_samples']
+            self._add_whole(_scores(model, volume), sample)
+            self._add_parts(model, volume, sample)
+        model.train()
 
     def _forget(self, model: ShapeNetwork) -> None:
         self.present, self.absent = ([[] for _ in model.anatomies] for _ in range(2))
@@ -113,6 +137,12 @@ class ScoreThresholdHook(Hook):
                 self.present[k].append(score)
             if gone[k]:
                 self.absent[k].append(score)
+
+
+def _own_share(count: int) -> range:
+    """Of ``count`` scans those that this process looks at."""
+    rank, world_size = get_dist_info()
+    return range(rank, count, world_size)
 
 
 def _store(model: ShapeNetwork, thresholds: Sequence[float]) -> None:

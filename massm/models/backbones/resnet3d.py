@@ -1,6 +1,7 @@
 """ResNet in three dimensions (He et al. 2016; Hara et al. 2018)."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -96,7 +97,7 @@ class ResNet3D(BaseModule):
         with_checkpoint: recompute blocks in the backward pass (less memory, a third more time).
 
     Raises:
-        ConfigError: the depth or shortcut is unknown.
+        ConfigError: the depth or shortcut is unknown, or the channels make no whole groups.
         CheckpointError: ``pretrained`` cannot be read or does not fit.
     """
 
@@ -121,6 +122,12 @@ class ResNet3D(BaseModule):
                 f'{depth} and {shortcut_type!r}'
             )
         self.norm_cfg = norm_cfg or {'type': 'GN', 'num_groups': 8}
+        groups = self.norm_cfg.get('num_groups', 1)
+        if base_channels < 1 or base_channels % groups:
+            raise ConfigError(
+                f'ResNet3D: base_channels must be a multiple of the {groups} groups that norm_cfg '
+                f'normalises together, got {base_channels}'
+            )
         self.shortcut_type, self.bias_downsample = shortcut_type, bias_downsample
         self.with_checkpoint = with_checkpoint
         kind, counts = BLOCKS[depth]
@@ -173,6 +180,11 @@ class ResNet3D(BaseModule):
             ) from error
         converted = convert_monai_state_dict(state.get('state_dict', state))
         own = self.state_dict()
+        if _is_of_batches(converted) and not _is_of_batches(own):
+            raise CheckpointError(
+                f'{path}: was trained with batch normalisation, whose statistics this network has '
+                "no place for; set norm_cfg = dict(type='BN3d')"
+            )
         wrong = [k for k, v in own.items() if k not in converted or converted[k].shape != v.shape]
         wrong = [k for k in wrong if not k.endswith('num_batches_tracked')]
         if wrong:
@@ -222,3 +234,8 @@ def convert_monai_state_dict(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if not name.startswith('fc.'):
             converted[name] = value
     return converted
+
+
+def _is_of_batches(state: Mapping[str, Tensor]) -> bool:
+    """Whether layers keep statistics over batches."""
+    return any(name.endswith('running_mean') for name in state)

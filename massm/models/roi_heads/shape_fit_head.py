@@ -357,6 +357,11 @@ def check_stages(stages: Sequence[dict], region: dict | None) -> None:
         raise ConfigError('stages: those that read regions must come after those that do not')
     if any(reads) and region is None:
         raise ConfigError('a stage reads regions, and there is no region; set local_head.region')
+    if region is not None and region['cells'] % 2 ** len(region['channels']):
+        raise ConfigError(
+            f'region.cells must be a multiple of {2 ** len(region["channels"])}, two to the number '
+            f'of its channels, got {region["cells"]}'
+        )
 
 
 def misfit_of(found: Posterior, offsets: Offsets, log_spread: Tensor, heard: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from massm.errors import ConfigError
 from massm.models.dense_heads.segmentation_head import voxels_of_cells
 from massm.models.losses.soft_dice import soft_dice
 from massm.models.shape_fit.regions import FAR
@@ -59,10 +60,17 @@ class RegionNetwork(nn.Module):
         in_channels: C.
         channels: of the levels, the first at half of the regions' cells; G must be a multiple of
             two to the number of levels.
+
+    Raises:
+        ConfigError: there are no channels, or they make no whole groups.
     """
 
     def __init__(self, num_anatomies: int, in_channels: int, channels: Sequence[int]) -> None:
         super().__init__()
+        if not channels or any(width < 1 or width % min(GROUPS, width) for width in channels):
+            raise ConfigError(
+                f'region.channels must be multiples of {GROUPS}, or fewer, got {tuple(channels)}'
+            )
         k = num_anatomies
         self.stem = AnatomyConv(k, in_channels + 1, channels[0], kernel=4, stride=2)
         self.down = nn.ModuleList(
