@@ -12,13 +12,11 @@ from nibabel.filebasedimages import ImageFileError
 
 from massm.errors import ImageError
 from massm.io.atomic import replacing
-from massm.io.placement import nifti_placement
+from massm.io.placement import millimetres, nifti_placement
 from massm.structures import Grid
 
 NIFTI = (nibabel.Nifti1Image, nibabel.Nifti2Image)
 HEADER_BYTES = 540
-# What a header's own unit of length is in mm; one that names none means mm.
-MILLIMETRES = {'meter': 1000.0, 'micron': 0.001}
 # A mask's values may be off their two by this share of the larger: interpolation of float files.
 ROUNDING = 1e-3
 
@@ -190,7 +188,7 @@ def affine_mm(image: nibabel.Nifti1Image) -> np.ndarray:
     """``[4, 4]``: voxel index to patient mm (RAS+), whatever unit of length the header names."""
     affine = np.array(image.affine, dtype=np.float64)
     if isinstance(image, NIFTI):
-        affine[:3] *= MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+        affine[:3] *= millimetres(image.header)
     return affine
 
 

@@ -64,6 +64,34 @@ def test_two_placements_that_differ_are_told(hu, tmp_path):
     assert any('sform and qform' in text for text in read_scan(tmp_path / 'a.nii').warnings)
 
 
+@pytest.mark.parametrize(('unit', 'factor'), [('micron', 1000.0), ('meter', 0.001)])
+def test_how_far_they_differ_is_told_in_mm(hu, tmp_path, unit, factor):
+    def remarks(moved_mm):
+        scaled, moved = (np.diag([factor] * 3 + [1]) @ AFFINE for _ in range(2))
+        moved[0, 3] += moved_mm * factor
+        image = nibabel.Nifti1Image(hu, scaled)
+        image.set_sform(scaled, 1)
+        image.set_qform(moved, 1)
+        image.header.set_xyzt_units(unit)
+        nibabel.save(image, tmp_path / 'a.nii')
+        return ' '.join(read_scan(tmp_path / 'a.nii').warnings)
+
+    assert 'are 100 mm apart' in remarks(100) and 'apart' not in remarks(0.1)
+
+
+@pytest.mark.parametrize('values', [(0.9, 0.9, 0.9), (np.nan, 0, 0)])
+def test_a_qform_that_is_none_is_told_beside_a_sform(hu, tmp_path, values):
+    image = nibabel.Nifti1Image(hu, AFFINE)
+    image.set_sform(AFFINE, 1)
+    image.set_qform(AFFINE, 1)
+    for name, value in zip('bcd', values, strict=True):
+        image.header[f'quatern_{name}'] = value
+    nibabel.save(image, tmp_path / 'a.nii')
+    scan = read_scan(tmp_path / 'a.nii')
+    assert np.allclose(scan.grid.affine, AFFINE) and scan.oriented
+    assert any('qform is broken; the sform is taken' in text for text in scan.warnings)
+
+
 def nrrd(path, hu, *lines):
     head = ['NRRD0004', 'type: short', 'dimension: 3', f'sizes: {" ".join(map(str, hu.shape))}']
     head += [*lines, 'encoding: raw', 'endian: little']
