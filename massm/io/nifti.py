@@ -12,7 +12,7 @@ from nibabel.filebasedimages import ImageFileError
 
 from massm.errors import ImageError
 from massm.io.atomic import replacing
-from massm.io.placement import millimetres, nifti_placement
+from massm.io.placement import APART_MM, forms_apart, millimetres, nifti_placement
 from massm.structures import Grid
 
 NIFTI = (nibabel.Nifti1Image, nibabel.Nifti2Image)
@@ -109,7 +109,8 @@ def volume_sizes(paths: Sequence[Path]) -> np.ndarray:
 
 
 def write_volume(path: Path, data: np.ndarray, grid: Grid, oriented: bool = True) -> None:
-    """Writes ``data`` ``grid.shape`` with its dtype and the grid's affine (mm, scanner frame).
+    """Writes ``data`` ``grid.shape`` with its dtype and the grid's affine (mm, scanner frame); of
+    a grid that :func:`is_sheared` as sform alone.
 
     Args:
         oriented: false for what belongs to a scan whose header gives no orientation: the file then
@@ -119,11 +120,23 @@ def write_volume(path: Path, data: np.ndarray, grid: Grid, oriented: bool = True
     image.header.set_xyzt_units('mm')
     if oriented:
         image.set_sform(grid.affine, code='scanner')
-        image.set_qform(grid.affine, code='scanner', strip_shears=True)
+        # ITK prefers a qform to a sheared sform, unseen; without one it refuses the file.
+        if not is_sheared(grid):
+            image.set_qform(grid.affine, code='scanner', strip_shears=True)
     else:
         image.header.set_zooms(grid.spacing)
     with replacing(Path(path)) as temporary:
         nibabel.save(image, temporary)
+
+
+def is_sheared(grid: Grid) -> bool:
+    """Whether the axes are so far from right angles (a tilted gantry) that a qform, which knows no
+    others, would misplace a corner by more than rounding."""
+    header = nibabel.Nifti1Header()
+    header.set_sform(grid.affine)
+    header.set_qform(grid.affine, strip_shears=True)
+    apart = forms_apart(header, grid.shape)
+    return apart is None or apart > APART_MM
 
 
 def _read(
