@@ -14,6 +14,8 @@ from massm.structures.modality import DEFAULT_MODALITY, DICOM_MODALITIES, MODALI
 POSITION, ORIENTATION, SPACING = '0020|0032', '0020|0037', '0028|0030'
 SERIES, MODALITY, DESCRIPTION = '0020|000e', '0008|0060', '0008|103e'
 FRAMES = '0028|0008'
+# Slices further off their place in the grid than this, mm, about a pixel, are not rounding.
+OFF_PLACE_MM = 1.0
 # How the classes of radiotherapy objects begin: structures, plans, doses.
 RADIOTHERAPY = b'1.2.840.10008.5.1.4.1.1.481.'
 
@@ -57,7 +59,7 @@ def read_series(
 
     Raises:
         ImageError: no DICOM, several series, of the other modality, colours, or slices that are
-            missing, doubled or of unlike geometry.
+            missing, doubled, out of line or of unlike geometry.
     """
     name = source or str(folder)
     found, unreadable = _scan(folder, name)
@@ -258,4 +260,19 @@ def _check_steps(slices: list[Slice], name: str) -> np.ndarray:
                 f'{slices[i + 1].path.name}, {usual:.2f} mm elsewhere: a slice is missing; '
                 'export the whole series'
             )
-    return steps.mean(0)
+    step = steps.mean(0)
+    _check_line(slices, step, name)
+    return step
+
+
+def _check_line(slices: list[Slice], step: np.ndarray, name: str) -> None:
+    """Refuses what no grid holds: gaps that change little by little, and slices moved sideways."""
+    places = slices[0].position + np.arange(len(slices))[:, None] * step
+    off = np.linalg.norm([s.position for s in slices] - places, axis=1)
+    if off.max() > OFF_PLACE_MM:
+        raise ImageError(
+            f'{name}: {slices[int(off.argmax())].path.name} lies {off.max():.1f} mm off its place '
+            f'in even steps from {slices[0].path.name} to {slices[-1].path.name}: the table moved, '
+            'or the spacing changes; keep the slices of one even part, or convert the series to '
+            'NIfTI with even spacing (dcm2niix)'
+        )
