@@ -61,10 +61,14 @@ def test_a_folder_stands_for_its_scans_without_hidden_files(tmp_path):
     """macOS lays a companion of a few bytes beside every file on a foreign disk."""
     from massm.inference.inferencer import MASSMInferencer
 
+    folder = tmp_path / 'scans'
+    folder.mkdir()
     for name in ('ct.nii.gz', '._ct.nii.gz', '.mr.nrrd', 'notes.txt'):
-        (tmp_path / name).touch()
+        (folder / name).touch()
     inferencer = MASSMInferencer.__new__(MASSMInferencer)  # knows no model
-    assert inferencer.list_images([tmp_path]) == [tmp_path / 'ct.nii.gz']
+    assert inferencer.list_images([folder]) == [folder / 'ct.nii.gz']
+    with pytest.raises(ImageError, match='name the folders that hold scans'):
+        inferencer.list_images([tmp_path])
 
 
 def test_a_users_folder_is_left_alone_and_told(run, tmp_path, capsys):
