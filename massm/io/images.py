@@ -25,9 +25,10 @@ AIR_RANGE, TISSUE_RANGE, CT_SHARE = (-1100.0, -850.0), (-200.0, 200.0), 0.01
 class Scan:
     """``volume`` ``grid.shape`` float32 (HU, or an MR's own values), its ``grid``, and what is odd
     about it. ``slices``: the files of a DICOM folder, in the order of the last axis. ``oriented``:
-    whether the file says how it lies in the patient; where not, the grid is a guess that other
-    programs share only for a header that says nothing either. ``series``: the UID of what was
-    DICOM."""
+    whether results may say how it lies in the patient; not where a NIfTI does not, whose grid is a
+    guess that other programs share only for a header that says nothing either. ITK's guess of NRRD
+    and MetaImage is one that a NIfTI with an orientation alone can say. ``series``: the UID of what
+    was DICOM."""
 
     volume: np.ndarray
     grid: Grid

@@ -117,6 +117,29 @@ def test_nrrd_and_metaimage_that_leave_it_to_be_guessed(hu, tmp_path):
     assert UNKNOWN in read_scan(tmp_path / 'b.mha').warnings[0]
 
 
+BARE = {
+    'a.nrrd': ('spacings: 3 4 5',),
+    'b.nrrd': ('space dimension: 3', 'space directions: (3,0,0) (0,4,0) (0,0,5)'),
+    'c.nrrd': (
+        'space: scanner-xyz',
+        'space directions: (3,0,0) (0,4,0) (0,0,5)',
+        'space origin: (10,20,30)',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', BARE)
+def test_the_label_map_of_a_bare_nrrd_lies_where_itk_lays_the_scan(hu, tmp_path, name):
+    path = nrrd(tmp_path / name, hu, *BARE[name])
+    scan = read_scan(path)
+    assert UNKNOWN in scan.warnings[0]
+    write_volume(tmp_path / 'labels.nii.gz', (hu > 0).astype(np.uint8), scan.grid, scan.oriented)
+    ours, theirs = (sitk.ReadImage(str(p)) for p in (tmp_path / 'labels.nii.gz', path))
+    assert np.allclose(ours.GetOrigin(), theirs.GetOrigin())
+    assert np.allclose(ours.GetDirection(), theirs.GetDirection())
+    assert np.allclose(ours.GetSpacing(), theirs.GetSpacing())
+
+
 @pytest.mark.parametrize(
     ('space', 'told'),
     [
