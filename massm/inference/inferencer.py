@@ -23,7 +23,7 @@ from massm.inference.results import InferenceResult, ShapeResult
 from massm.inference.shape_skill import no_better_than_mean
 from massm.inference.shifted_passes import SHIFTS, predict_mean
 from massm.io.images import Scan, look_at, read_scan
-from massm.io.nifti import affine_mm
+from massm.io.nifti import affine_mm, one_volume
 from massm.io.placement import nifti_placement
 from massm.io.scan_folders import scans_in
 from massm.registry import build_network
@@ -145,8 +145,9 @@ class MASSMInferencer(BaseInferencer):
             source, oriented, notes = 'array', True, []
             volume, grid = np.asarray(image[0], dtype=np.float32), image[1]
         else:
-            source, grid = str(image.get_filename()), Grid(image.shape, affine_mm(image))
-            volume = image.get_fdata(dtype=np.float32)
+            source = str(image.get_filename())
+            volume = one_volume(image.get_fdata(dtype=np.float32), source)
+            grid = Grid(volume.shape, affine_mm(image))
             oriented, notes = nifti_placement(image)
         notes = (*notes, *look_at(source, volume, grid, modality))
         return Scan(volume, grid, notes, oriented=oriented), source

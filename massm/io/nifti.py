@@ -12,6 +12,7 @@ from nibabel.filebasedimages import ImageFileError
 
 from massm.errors import ImageError
 from massm.io.atomic import replacing
+from massm.io.itk import ONE_VOLUME
 from massm.io.placement import APART_MM, forms_apart, millimetres, nifti_placement
 from massm.structures import Grid
 
@@ -157,14 +158,24 @@ def _read(
         raise ImageError(f'{path}: voxels are {data.dtype}, not numbers; convert it to greyscale')
     if frame is not None:
         data = _frame(path, data, frame)
-    while data.ndim > 3 and data.shape[-1] == 1:
-        data = data[..., 0]
-    if data.ndim != 3:
-        raise ImageError(f'{path}: the volume is {data.shape}, not 3D; pick one frame of it')
+    data = one_volume(data, str(path))
     try:
         return image, data.astype(dtype or data.dtype), Grid(data.shape, affine_mm(image))
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from error
+
+
+def one_volume(data: np.ndarray, where: str) -> np.ndarray:
+    """``[X, Y, Z]`` of an image that was read ``where``: without further axes of one frame.
+
+    Raises:
+        ImageError: it is not one volume.
+    """
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    if data.ndim != 3:
+        raise ImageError(f'{where}: the volume is {data.shape}, not 3D; {ONE_VOLUME}')
+    return data
 
 
 def _frame(path: Path, data: np.ndarray, frame: int) -> np.ndarray:

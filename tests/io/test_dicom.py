@@ -7,7 +7,7 @@ import pytest
 
 from massm.errors import ImageError
 from massm.io.images import read_scan
-from tests.robustness.scans import dicom, dicom_with_pydicom
+from tests.robustness.scans import dicom, dicom_with_pydicom, zipped
 
 AFFINE = np.diag([4.0, 4, 4, 1])
 
@@ -80,6 +80,14 @@ def test_a_scan_tells_its_series(hu, tmp_path):
         for file in (folder / 'other').iterdir():
             archive.write(file, file.name)
     assert read_scan(tmp_path / 'a.zip').series == '1.2.72'
+
+
+def test_a_series_is_named_by_text_and_no_frame(hu, tmp_path):
+    folder = dicom(tmp_path / 'scan', hu, AFFINE)
+    archive = zipped(tmp_path / 'a.zip', folder)
+    for path in (folder, archive):
+        with pytest.raises(ImageError, match=f'{path.name}: 0 is the number of a frame'):
+            read_scan(path, 0)
 
 
 def test_colours_are_refused(hu, tmp_path):

@@ -169,6 +169,18 @@ def test_a_frame_is_one_of_those_that_there_are(hu, tmp_path):
         read_scan(alone, 1)
 
 
+def test_what_to_do_about_several_frames_is_told(hu, tmp_path):
+    frames = np.stack([hu, hu], 0)
+    header = ('type: short', 'dimension: 4', f'sizes: 2 {" ".join(map(str, hu.shape))}')
+    header = ('NRRD0004', *header, 'kinds: list domain domain domain', 'encoding: raw')
+    text = '\n'.join([*header, 'endian: little', '', ''])
+    (tmp_path / 'a.nrrd').write_bytes(text.encode() + frames.tobytes('F'))
+    nifti(tmp_path / 'a.nii', frames.transpose(1, 2, 3, 0), AFFINE)
+    for name, told in (('a.nrrd', 'has 2 values, colours or frames'), ('a.nii', 'not 3D')):
+        with pytest.raises(ImageError, match=f'{told}.* save one as a file of its own'):
+            read_scan(tmp_path / name)
+
+
 HEADERS = {
     'a.mhd': ('NDims = 3\nElementDataFile = a.raw\n', ['a.raw']),
     'list.mhd': (
