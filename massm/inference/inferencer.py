@@ -22,9 +22,10 @@ from massm.inference.population import quantiles_of
 from massm.inference.results import InferenceResult, ShapeResult
 from massm.inference.shape_skill import blind_scores, blind_sizes
 from massm.inference.shifted_passes import SHIFTS, predict_mean
-from massm.io.images import Scan, is_scan, look_at, read_scan
-from massm.io.nifti import affine_mm
+from massm.io.images import Scan, look_at, read_scan
+from massm.io.nifti import affine_mm, one_volume
 from massm.io.placement import nifti_placement
+from massm.io.scan_folders import scans_in
 from massm.registry import build_network
 from massm.shape.pdm import PointDistributionModel
 from massm.shape.statistics import compactness
@@ -144,19 +145,19 @@ class MASSMInferencer(BaseInferencer):
             source, oriented, notes = 'array', True, []
             volume, grid = np.asarray(image[0], dtype=np.float32), image[1]
         else:
-            source, grid = str(image.get_filename()), Grid(image.shape, affine_mm(image))
-            volume = image.get_fdata(dtype=np.float32)
+            source = str(image.get_filename())
+            volume = one_volume(image.get_fdata(dtype=np.float32), source)
+            grid = Grid(volume.shape, affine_mm(image))
             oriented, notes = nifti_placement(image)
         notes = (*notes, *look_at(source, volume, grid, modality))
         return Scan(volume, grid, notes, oriented=oriented), source
 
     def _inputs_to_list(self, inputs: Any) -> list:
-        """A folder that holds images stands for them; any other is one DICOM series."""
+        """A folder stands for the scans in it (:func:`massm.io.scan_folders.scans_in`)."""
         if isinstance(inputs, list):
             return [one for item in inputs for one in self._inputs_to_list(item)]
         if isinstance(inputs, str | Path) and Path(inputs).is_dir():
-            images = sorted(p for p in Path(inputs).iterdir() if is_scan(p))
-            return images or [inputs]
+            return list(scans_in(Path(inputs)))
         return [inputs]
 
     @torch.inference_mode()

@@ -17,7 +17,7 @@ from massm.io.atomic import write_text
 from massm.io.dicom_seg import write_segmentation
 from massm.io.digest import content_digest
 from massm.io.meshes import write_mesh
-from massm.io.nifti import write_volume
+from massm.io.nifti import is_sheared, write_volume
 from massm.io.particles import write_particles
 from massm.io.slicer import write_color_table, write_markups
 from massm.shape.surface import voxelise
@@ -25,6 +25,10 @@ from massm.visualization.colors import anatomy_colors
 
 RESULT_VERSION = 2
 NO_SEGMENTATION = 'no labels.dcm: nothing was found that a DICOM segmentation could hold'
+SHEARED_LABELS = (
+    "labels.nii.gz has the scan's axes, which are not at right angles: 3D Slicer and others built "
+    'on ITK refuse it; of a DICOM folder choose the format dicomseg, which they lay on the scan'
+)
 
 
 def write_result(
@@ -38,7 +42,7 @@ def write_result(
     geometry with ``labels.json`` and ``labels.ctbl`` (docs/results.md).
 
     Returns:
-        ``result`` with a warning for what could not be written of it.
+        ``result`` with a warning for what could not be written of it, or not for every program.
 
     Raises:
         ConfigError: a format is unknown, or something would be replaced that is of no earlier
@@ -58,6 +62,8 @@ def write_result(
         labels = _labels(result) if {'labels', 'dicomseg'} & set(formats) else None
         if 'labels' in formats:
             _write_labels(temporary, labels, names, result)
+            if is_sheared(result.grid):
+                result = replace(result, warnings=(*result.warnings, SHEARED_LABELS))
         if 'dicomseg' in formats and not labels.any():
             result = replace(result, warnings=(*result.warnings, NO_SEGMENTATION))
         elif 'dicomseg' in formats:

@@ -1,4 +1,5 @@
-"""Standard codes (SNOMED CT) of anatomies, from TotalSegmentator's names."""
+"""Standard codes (SNOMED CT) of anatomies, from TotalSegmentator's names and those of the model in
+the box."""
 
 import re
 
@@ -8,6 +9,7 @@ KEYWORDS = {
     'adrenal_gland': 'AdrenalGland',
     'aorta': 'Aorta',
     'brain': 'Brain',
+    'brainstem': 'BrainStem',
     'clavicula': 'Clavicle',
     'colon': 'Colon',
     'duodenum': 'Duodenum',
@@ -22,16 +24,20 @@ KEYWORDS = {
     'humerus': 'Humerus',
     'inferior_vena_cava': 'InferiorVenaCava',
     'kidney': 'Kidney',
+    'larynx': 'Larynx',
     'liver': 'Liver',
     'lung_lower_lobe': 'LowerLobeOfLung',
     'lung_middle_lobe_right': 'MiddleLobeOfRightLung',
     'lung_upper_lobe': 'UpperLobeOfLung',
+    'mandible': 'Mandible',
     'pancreas': 'Pancreas',
+    'parotid_gland': 'ParotidGland',
     'prostate': 'Prostate',
     'pulmonary_artery': 'PulmonaryArtery',
     'sacrum': 'Sacrum',
     'scapula': 'Scapula',
     'small_bowel': 'SmallIntestine',
+    'spinal_cord': 'SpinalCord',
     'spleen': 'Spleen',
     'stomach': 'Stomach',
     'trachea': 'Trachea',
@@ -41,12 +47,13 @@ KEYWORDS = {
 
 def anatomy_code(anatomy: str) -> tuple[str | None, str | None]:
     """Keyword of an anatomy in pydicom's ``codes.SCT``, and of its side where the code itself does
-    not name one; None for what has no code here."""
+    not name one; None for what has no code here, or no side."""
     if anatomy in KEYWORDS:
         return KEYWORDS[anatomy], None
     if vertebra := re.fullmatch(r'vertebrae_([CTL]\d{1,2})', anatomy):
         return f'{vertebra[1]}Vertebra', None
-    name, _, side = anatomy.rpartition('_')
-    if side in SIDES and name in KEYWORDS:
-        return KEYWORDS[name], SIDES[side]
-    return None, None
+    parts = anatomy.split('_')
+    sides = [SIDES[part] for part in parts if part in SIDES]
+    if len(sides) != 1:
+        return None, None
+    return KEYWORDS.get('_'.join(part for part in parts if part not in SIDES)), sides[0]

@@ -13,7 +13,10 @@ from massm.structures.modality import DEFAULT_MODALITY, DICOM_MODALITIES, MODALI
 
 POSITION, ORIENTATION, SPACING = '0020|0032', '0020|0037', '0028|0030'
 SERIES, MODALITY, DESCRIPTION = '0020|000e', '0008|0060', '0008|103e'
+PATIENT = '0010|0020'
 FRAMES = '0028|0008'
+# Slices further off their place in the grid than this, mm, about a pixel, are not rounding.
+OFF_PLACE_MM = 1.0
 # How the classes of radiotherapy objects begin: structures, plans, doses.
 RADIOTHERAPY = b'1.2.840.10008.5.1.4.1.1.481.'
 
@@ -22,12 +25,13 @@ RADIOTHERAPY = b'1.2.840.10008.5.1.4.1.1.481.'
 class Slice:
     """One file: ``position`` ``[3]`` of its first pixel (LPS mm), the directions of its rows and
     columns ``[2, 3]``, pixel ``spacing`` ``[2]`` (between rows, between columns; mm), numbers a
-    pixel (``components``: 3 in a colour image)."""
+    pixel (``components``: 3 in a colour image). ``patient`` is the ID."""
 
     path: Path
     series: str
     modality: str
     description: str
+    patient: str
     position: np.ndarray
     directions: np.ndarray
     spacing: np.ndarray
@@ -57,11 +61,11 @@ def read_series(
 
     Raises:
         ImageError: no DICOM, several series, of the other modality, colours, or slices that are
-            missing, doubled or of unlike geometry.
+            missing, doubled, out of line or of unlike geometry.
     """
     name = source or str(folder)
     found, unreadable = _scan(folder, name)
-    chosen = _choose(found, series, name)
+    chosen = _choose(found, series, folder, name)
     slices = sorted(chosen, key=lambda s: float(s.position @ chosen[0].normal))
     _check_alike(slices, name)
     step = _check_steps(slices, name)
@@ -88,11 +92,12 @@ def series_uid(file: Path) -> str | None:
 def slice_files(folder: Path) -> list[Path]:
     """The slices below ``folder``, of all series, and nothing else that lies there; where there is
     none, whatever is not hidden."""
-    files = _visible_files(folder)
+    files = visible_files(folder)
     return [path for path in files if _read_header(path) is not None] or files
 
 
-def _visible_files(folder: Path) -> list[Path]:
+def visible_files(folder: Path) -> list[Path]:
+    """All files below ``folder`` that are not hidden."""
     return sorted(p for p in folder.rglob('*') if p.is_file() and not p.name.startswith('.'))
 
 
@@ -100,7 +105,7 @@ def series_modality(folder: Path, series: str | None = None) -> str | None:
     """The modality, as DICOM writes it, of the first slice of CT or MR below ``folder``; of the
     ``series`` (UID) where that is there; ``None`` where there is none."""
     first = None
-    for item in map(_read_header, _visible_files(folder)):
+    for item in map(_read_header, visible_files(folder)):
         if item is None or item.modality not in DICOM_MODALITIES:
             continue
         if series in (None, item.series):
@@ -138,7 +143,7 @@ def _voxels(slices: list[Slice], name: str) -> np.ndarray:
 
 def _scan(folder: Path, name: str) -> tuple[list[Slice], list[Path]]:
     """All slices below ``folder``, and the DICOM files that are none."""
-    files = _visible_files(folder)
+    files = visible_files(folder)
     headers = {path: _read_header(path) for path in files}
     slices = [s for s in headers.values() if s is not None]
     if not slices:
@@ -175,6 +180,14 @@ def is_dicom(path: Path) -> bool:
         return stream.read(132)[128:] == b'DICM'
 
 
+def is_slice(path: Path) -> bool:
+    """Whether a file has DICOM's mark and is an image with a place in the patient."""
+    try:
+        return is_dicom(path) and _read_header(path) is not None
+    except OSError:
+        return False
+
+
 def _is_lost(path: Path) -> bool:
     """Whether a file that is no slice should be one: the index file of a medium and what belongs
     to a radiotherapy plan (its class is told in the first bytes) should not."""
@@ -197,30 +210,37 @@ def _read_header(path: Path) -> Slice | None:
         directions = angles.reshape(2, 3)
     except (RuntimeError, KeyError, ValueError, UnicodeError):
         return None
-    labels = [text.get(key, '') for key in (SERIES, MODALITY, DESCRIPTION)]
+    labels = [text.get(key, '') for key in (SERIES, MODALITY, DESCRIPTION, PATIENT)]
     components = reader.GetNumberOfComponents()
     return Slice(path, *labels, position, directions, spacing, components)
 
 
-def _choose(slices: list[Slice], series: str | None, name: str) -> list[Slice]:
+def _choose(slices: list[Slice], series: str | None, folder: Path, name: str) -> list[Slice]:
     found: dict[str, list[Slice]] = {}
     for item in slices:
         found.setdefault(item.series, []).append(item)
     fitting = [uid for uid in found if series is None or uid.endswith(series)]
     if len(fitting) == 1:
         return found[fitting[0]]
-    listed = '; '.join(
-        f'{uid} ({len(own)} slices{", " + own[0].description if own[0].description else ""})'
-        for uid, own in found.items()
-    )
+    listed = '; '.join(_told(uid, own, folder) for uid, own in found.items())
     if series is not None and not fitting:
         raise ImageError(
             f'{name}: holds no series {series}, which --series or its RTSTRUCT names; export it '
             f'into the folder, there is {listed}'
         )
+    patients = {item.patient for item in slices}
+    of_several = f' of {len(patients)} patients' if len(patients) > 1 else ''
+    keep = 'keep one there' if len({s.path.parent for s in slices}) == 1 else 'give their folders'
     raise ImageError(
-        f'{name}: holds {len(found)} series, keep one there or name it with --series: {listed}'
+        f'{name}: holds {len(found)} series{of_several}, {keep} or name one with --series: {listed}'
     )
+
+
+def _told(uid: str, slices: list[Slice], folder: Path) -> str:
+    """A series in words, with where below ``folder`` it lies."""
+    place = slices[0].path.parent.relative_to(folder)
+    about = (f'{len(slices)} slices', slices[0].description, f'in {place}' if place.name else '')
+    return f'{uid} ({", ".join(text for text in about if text)})'
 
 
 def _check_alike(slices: list[Slice], name: str) -> None:
@@ -258,4 +278,19 @@ def _check_steps(slices: list[Slice], name: str) -> np.ndarray:
                 f'{slices[i + 1].path.name}, {usual:.2f} mm elsewhere: a slice is missing; '
                 'export the whole series'
             )
-    return steps.mean(0)
+    step = steps.mean(0)
+    _check_line(slices, step, name)
+    return step
+
+
+def _check_line(slices: list[Slice], step: np.ndarray, name: str) -> None:
+    """Refuses what no grid holds: gaps that change little by little, and slices moved sideways."""
+    places = slices[0].position + np.arange(len(slices))[:, None] * step
+    off = np.linalg.norm([s.position for s in slices] - places, axis=1)
+    if off.max() > OFF_PLACE_MM:
+        raise ImageError(
+            f'{name}: {slices[int(off.argmax())].path.name} lies {off.max():.1f} mm off its place '
+            f'in even steps from {slices[0].path.name} to {slices[-1].path.name}: the table moved, '
+            'or the spacing changes; keep the slices of one even part, or convert the series to '
+            'NIfTI with even spacing (dcm2niix)'
+        )

@@ -25,9 +25,10 @@ AIR_RANGE, TISSUE_RANGE, CT_SHARE = (-1100.0, -850.0), (-200.0, 200.0), 0.01
 class Scan:
     """``volume`` ``grid.shape`` float32 (HU, or an MR's own values), its ``grid``, and what is odd
     about it. ``slices``: the files of a DICOM folder, in the order of the last axis. ``oriented``:
-    whether the file says how it lies in the patient; where not, the grid is a guess that other
-    programs share only for a header that says nothing either. ``series``: the UID of what was
-    DICOM."""
+    whether results may say how it lies in the patient; not where a NIfTI does not, whose grid is a
+    guess that other programs share only for a header that says nothing either. ITK's guess of NRRD
+    and MetaImage is one that a NIfTI with an orientation alone can say. ``series``: the UID of what
+    was DICOM."""
 
     volume: np.ndarray
     grid: Grid
@@ -49,8 +50,8 @@ def read_scan(
         modality: what it has to be.
 
     Raises:
-        ImageError: missing, unreadable, broken, not three-dimensional, not numbers, constant, or
-            of the other modality.
+        ImageError: missing, unreadable, broken, not three-dimensional, not numbers, constant, of
+            the other modality, or a frame is wanted of DICOM.
     """
     path = Path(path)
     name = path.name.lower()
@@ -59,13 +60,14 @@ def read_scan(
     slices: list[Path] = []
     oriented, uid = True, None
     if path.is_dir():
-        volume, grid, notes, slices = dicom.read_series(path, series, modality=modality)
+        uid_end = _uid_end(series, path)
+        volume, grid, notes, slices = dicom.read_series(path, uid_end, modality=modality)
         uid = dicom.series_uid(slices[0])
     elif name.endswith('.zip'):
         with tempfile.TemporaryDirectory() as folder:
             unpack(path, Path(folder))
             volume, grid, notes, files = dicom.read_series(
-                Path(folder), series, str(path), modality
+                Path(folder), _uid_end(series, path), str(path), modality
             )
             uid = dicom.series_uid(files[0])
     elif name.endswith(NIFTI_SUFFIXES):
@@ -80,6 +82,16 @@ def read_scan(
         raise ImageError(f'{path}: not a kind of image known here; give {known} or a DICOM folder')
     warnings = (*notes, *look_at(str(path), volume, grid, modality))
     return Scan(volume, grid, warnings, tuple(slices), oriented, uid)
+
+
+def _uid_end(series: str | int | None, path: Path) -> str | None:
+    """``series`` where it names one of DICOM and no frame."""
+    if series is not None and not isinstance(series, str):
+        raise ImageError(
+            f'{path}: {series} is the number of a frame, which DICOM has not; name the series by '
+            'its UID or the end of it, as text'
+        )
+    return series
 
 
 def read_labels(path: Path) -> tuple[np.ndarray, Grid, bool]:

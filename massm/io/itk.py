@@ -8,6 +8,8 @@ import numpy as np
 from massm.errors import ImageError
 from massm.structures import Grid
 
+# What to do about an image that is not three-dimensional.
+ONE_VOLUME = 'give one volume (of several frames, save one as a file of its own)'
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -34,19 +36,22 @@ def read_volume(path: Path, dtype: type | None = np.float32) -> tuple[np.ndarray
         dtype: of the voxels; by ``None`` the file's own, so that no label is rounded.
 
     Raises:
-        ImageError: unreadable, colour, not 3D, or with voxels that are not finite.
+        ImageError: unreadable, several values a voxel, not 3D, or with voxels that are not finite.
     """
     sitk = simpleitk()
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise ImageError(f'{path}: cannot be read; export or copy it again') from error
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise ImageError(f'{path}: voxels are colours, not numbers; convert it to greyscale')
+    if (count := image.GetNumberOfComponentsPerPixel()) > 1:
+        raise ImageError(
+            f'{path}: each voxel has {count} values, colours or frames, not one; convert colours '
+            f'to greyscale, or {ONE_VOLUME}'
+        )
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         image = image[:, :, :, 0]
     if image.GetDimension() != 3:
-        raise ImageError(f'{path}: the volume is {image.GetSize()}, not 3D; pick one frame of it')
+        raise ImageError(f'{path}: the volume is {image.GetSize()}, not 3D; {ONE_VOLUME}')
     volume = np.ascontiguousarray(sitk.GetArrayViewFromImage(image).T, dtype=dtype)
     if not np.isfinite(volume).all():
         raise ImageError(f'{path}: voxels are NaN or infinite; mend or re-export the volume')

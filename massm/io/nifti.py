@@ -12,13 +12,12 @@ from nibabel.filebasedimages import ImageFileError
 
 from massm.errors import ImageError
 from massm.io.atomic import replacing
-from massm.io.placement import nifti_placement
+from massm.io.itk import ONE_VOLUME
+from massm.io.placement import APART_MM, forms_apart, millimetres, nifti_placement
 from massm.structures import Grid
 
 NIFTI = (nibabel.Nifti1Image, nibabel.Nifti2Image)
 HEADER_BYTES = 540
-# What a header's own unit of length is in mm; one that names none means mm.
-MILLIMETRES = {'meter': 1000.0, 'micron': 0.001}
 # A mask's values may be off their two by this share of the larger: interpolation of float files.
 ROUNDING = 1e-3
 
@@ -111,7 +110,8 @@ def volume_sizes(paths: Sequence[Path]) -> np.ndarray:
 
 
 def write_volume(path: Path, data: np.ndarray, grid: Grid, oriented: bool = True) -> None:
-    """Writes ``data`` ``grid.shape`` with its dtype and the grid's affine (mm, scanner frame).
+    """Writes ``data`` ``grid.shape`` with its dtype and the grid's affine (mm, scanner frame); of
+    a grid that :func:`is_sheared` as sform alone.
 
     Args:
         oriented: false for what belongs to a scan whose header gives no orientation: the file then
@@ -121,11 +121,23 @@ def write_volume(path: Path, data: np.ndarray, grid: Grid, oriented: bool = True
     image.header.set_xyzt_units('mm')
     if oriented:
         image.set_sform(grid.affine, code='scanner')
-        image.set_qform(grid.affine, code='scanner', strip_shears=True)
+        # ITK prefers a qform to a sheared sform, unseen; without one it refuses the file.
+        if not is_sheared(grid):
+            image.set_qform(grid.affine, code='scanner', strip_shears=True)
     else:
         image.header.set_zooms(grid.spacing)
     with replacing(Path(path)) as temporary:
         nibabel.save(image, temporary)
+
+
+def is_sheared(grid: Grid) -> bool:
+    """Whether the axes are so far from right angles (a tilted gantry) that a qform, which knows no
+    others, would misplace a corner by more than rounding."""
+    header = nibabel.Nifti1Header()
+    header.set_sform(grid.affine)
+    header.set_qform(grid.affine, strip_shears=True)
+    apart = forms_apart(header, grid.shape)
+    return apart is None or apart > APART_MM
 
 
 def _read(
@@ -146,14 +158,24 @@ def _read(
         raise ImageError(f'{path}: voxels are {data.dtype}, not numbers; convert it to greyscale')
     if frame is not None:
         data = _frame(path, data, frame)
-    while data.ndim > 3 and data.shape[-1] == 1:
-        data = data[..., 0]
-    if data.ndim != 3:
-        raise ImageError(f'{path}: the volume is {data.shape}, not 3D; pick one frame of it')
+    data = one_volume(data, str(path))
     try:
         return image, data.astype(dtype or data.dtype), Grid(data.shape, affine_mm(image))
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from error
+
+
+def one_volume(data: np.ndarray, where: str) -> np.ndarray:
+    """``[X, Y, Z]`` of an image that was read ``where``: without further axes of one frame.
+
+    Raises:
+        ImageError: it is not one volume.
+    """
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    if data.ndim != 3:
+        raise ImageError(f'{where}: the volume is {data.shape}, not 3D; {ONE_VOLUME}')
+    return data
 
 
 def _frame(path: Path, data: np.ndarray, frame: int) -> np.ndarray:
@@ -190,7 +212,7 @@ def affine_mm(image: nibabel.Nifti1Image) -> np.ndarray:
     """``[4, 4]``: voxel index to patient mm (RAS+), whatever unit of length the header names."""
     affine = np.array(image.affine, dtype=np.float64)
     if isinstance(image, NIFTI):
-        affine[:3] *= MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+        affine[:3] *= millimetres(image.header)
     return affine
 
 

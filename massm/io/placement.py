@@ -5,8 +5,11 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 
 HEADER_BYTES = 2**16
+# What a header's own unit of length is in mm; one that names none means mm.
+MILLIMETRES = {'meter': 1000.0, 'micron': 0.001}
 UNKNOWN = 'the file does not say how it lies in the patient: left and right may be exchanged'
 # Two placements in one header further apart than this, mm, are not rounding.
 APART_MM = 1.0
@@ -22,12 +25,17 @@ def nifti_placement(image: nibabel.spatialimages.SpatialImage) -> tuple[bool, li
     codes = int(header['sform_code']), int(header['qform_code'])
     if codes == (0, 0):
         return False, [UNKNOWN]
-    if 0 not in codes and (apart := _apart(header, image.shape[:3])) > APART_MM:
-        return True, [
-            f"the header's two placements (sform and qform) are {apart:.0f} mm apart; the sform is "
-            'taken'
-        ]
-    return True, []
+    if 0 in codes:
+        return True, []
+    apart = forms_apart(header, image.shape[:3])
+    if apart is None:
+        return True, ["the header's qform is broken; the sform is taken"]
+    if apart <= APART_MM:
+        return True, []
+    return True, [
+        f"the header's two placements (sform and qform) are {apart:.0f} mm apart; the sform is "
+        'taken'
+    ]
 
 
 def itk_placement(path: Path) -> tuple[bool, list[str]]:
@@ -50,8 +58,18 @@ def itk_placement(path: Path) -> tuple[bool, list[str]]:
     ]
 
 
-def _apart(header: nibabel.Nifti1Header, shape: tuple[int, ...]) -> float:
-    """Largest distance of a corner's two places, in the header's unit."""
+def millimetres(header: nibabel.Nifti1Header) -> float:
+    """The header's unit of length, mm."""
+    return MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+
+
+def forms_apart(header: nibabel.Nifti1Header, shape: tuple[int, ...]) -> float | None:
+    """Largest distance between the places that sform and qform give a corner of a volume of
+    ``shape``, mm; ``None`` where the qform gives none."""
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], indexing='ij'), -1).reshape(-1, 3)
-    difference = header.get_sform() - header.get_qform()
-    return float(np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
+    try:
+        difference = millimetres(header) * (header.get_sform() - header.get_qform())
+    except (HeaderDataError, ValueError):  # no rotation has this quaternion
+        return None
+    apart = np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max()
+    return float(apart) if np.isfinite(apart) else None

@@ -164,6 +164,17 @@ def test_where_nothing_is_found_there_is_a_result_without_a_segmentation(tmp_pat
     assert content['warnings'] == list(told.warnings) and 'labels.dcm' in told.warnings[0]
 
 
+def test_a_label_map_that_some_programs_refuse_is_told(tmp_path):
+    tilted = np.diag([1.0, 1, 3, 1])
+    tilted[1, 2] = 0.8
+    scan = replace(result('spleen'), grid=Grid((4, 4, 9), tilted))
+    told = write_result(tmp_path / 'p', scan, ('ply', 'labels')).warnings
+    assert 'refuse' in told[0] and 'dicomseg' in told[0]
+    assert json.loads((tmp_path / 'p/result.json').read_text())['warnings'] == list(told)
+    assert not write_result(tmp_path / 'p', scan, ('ply',)).warnings
+    assert not write_result(tmp_path / 'q', result('spleen'), ('ply', 'labels')).warnings
+
+
 def test_files_that_a_foreign_result_names_are_not_removed(tmp_path):
     (tmp_path / 'victim').write_text('mine')
     write_result(tmp_path / 'p', result('spleen'))

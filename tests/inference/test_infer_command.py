@@ -5,6 +5,8 @@ import json
 import shutil
 from dataclasses import replace
 
+import nibabel
+import numpy as np
 import pytest
 
 from massm.cli import run_command
@@ -61,10 +63,28 @@ def test_a_folder_stands_for_its_scans_without_hidden_files(tmp_path):
     """macOS lays a companion of a few bytes beside every file on a foreign disk."""
     from massm.inference.inferencer import MASSMInferencer
 
+    folder = tmp_path / 'scans'
+    folder.mkdir()
     for name in ('ct.nii.gz', '._ct.nii.gz', '.mr.nrrd', 'notes.txt'):
-        (tmp_path / name).touch()
+        (folder / name).touch()
     inferencer = MASSMInferencer.__new__(MASSMInferencer)  # knows no model
-    assert inferencer.list_images([tmp_path]) == [tmp_path / 'ct.nii.gz']
+    assert inferencer.list_images([folder]) == [folder / 'ct.nii.gz']
+    with pytest.raises(ImageError, match='name the folders that hold scans'):
+        inferencer.list_images([tmp_path])
+
+
+def test_an_image_of_one_frame_is_a_volume_as_its_file_is(tmp_path, rng):
+    from massm.inference.inferencer import MASSMInferencer
+
+    inferencer = MASSMInferencer.__new__(MASSMInferencer)  # knows no model
+    inferencer.modality, inferencer.series = 'ct', None
+    affine = np.diag([4.0, 4, 4, 1])
+    image = nibabel.Nifti1Image(rng.normal(0, 400, (6, 7, 8, 1)).astype(np.float32), affine)
+    nibabel.save(image, tmp_path / 'a.nii')
+    scans = [inferencer._scan(one)[0] for one in (image, tmp_path / 'a.nii')]
+    assert np.array_equal(scans[0].volume, scans[1].volume) and scans[0].grid.shape == (6, 7, 8)
+    with pytest.raises(ImageError, match='not 3D'):
+        inferencer._scan(nibabel.Nifti1Image(np.zeros((6, 7, 8, 2)), affine))
 
 
 def test_a_users_folder_is_left_alone_and_told(run, tmp_path, capsys):

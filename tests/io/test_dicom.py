@@ -7,7 +7,7 @@ import pytest
 
 from massm.errors import ImageError
 from massm.io.images import read_scan
-from tests.robustness.scans import dicom, dicom_with_pydicom
+from tests.robustness.scans import dicom, dicom_with_pydicom, zipped
 
 AFFINE = np.diag([4.0, 4, 4, 1])
 
@@ -39,6 +39,39 @@ def test_every_slice_has_a_rescale_and_a_type_of_its_own(hu, tmp_path):
         assert np.allclose(read_scan(folder).volume, expected, atol=0.26)
 
 
+MOVED = {
+    'one slice aside': lambda k: (30.0 * (k == 4), 0, 0),
+    'the table moves halfway': lambda k: (40.0 * (k >= 12), 0, 0),
+    'the spacing changes': lambda k: (0, 0, 0.35 * max(0, k - 12)),
+    'the last aside': lambda k: (0, 3.0 * (k == 23), 0),
+}
+
+
+def moved_slices(folder, hu, moved):
+    places = [np.add(moved(k), (0, 0, 4.0 * k)) for k in range(24)]
+    planes = [
+        {**plane(hu[..., k % 6], -1024), 'ImagePositionPatient': place.tolist()}
+        for k, place in enumerate(places)
+    ]
+    return dicom_with_pydicom(folder, planes, AFFINE)
+
+
+@pytest.mark.parametrize('name', MOVED)
+def test_slices_that_no_grid_holds_are_refused(hu, tmp_path, name):
+    with pytest.raises(ImageError, match=r'scan: s0\d\d\.dcm lies [\d.]+ mm off its place'):
+        read_scan(moved_slices(tmp_path / 'scan', hu, MOVED[name]))
+
+
+def test_a_tilt_and_rounded_positions_are_no_fault(hu, tmp_path):
+    def tilted(k):
+        return (0, round(0.37 * k, 1), round(0.033 * k, 1))
+
+    scan = read_scan(moved_slices(tmp_path / 'scan', hu, tilted))
+    places = [np.add(np.multiply(tilted(k), (-1, -1, 1)), (0, 0, 4.0 * k)) for k in range(24)]
+    index = np.array([(0, 0, k) for k in range(24)])
+    assert np.abs(scan.grid.to_patient(index) - places).max() < 0.15
+
+
 def test_a_scan_tells_its_series(hu, tmp_path):
     folder = dicom(tmp_path / 'scan', hu, AFFINE, series='1.2.71')
     dicom(tmp_path / 'scan/other', hu, AFFINE, series='1.2.72')
@@ -47,6 +80,14 @@ def test_a_scan_tells_its_series(hu, tmp_path):
         for file in (folder / 'other').iterdir():
             archive.write(file, file.name)
     assert read_scan(tmp_path / 'a.zip').series == '1.2.72'
+
+
+def test_a_series_is_named_by_text_and_no_frame(hu, tmp_path):
+    folder = dicom(tmp_path / 'scan', hu, AFFINE)
+    archive = zipped(tmp_path / 'a.zip', folder)
+    for path in (folder, archive):
+        with pytest.raises(ImageError, match=f'{path.name}: 0 is the number of a frame'):
+            read_scan(path, 0)
 
 
 def test_colours_are_refused(hu, tmp_path):

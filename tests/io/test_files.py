@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import pyvista
+import SimpleITK as sitk
 
 from massm.errors import ImageError, ShapeError
 from massm.io.atomic import replacing, replacing_folder, write_text
@@ -25,6 +26,22 @@ def test_a_volume_comes_back_with_its_oblique_grid(tmp_path, rng):
     assert np.array_equal(read, data) and np.allclose(grid.affine, affine, atol=1e-4)
     write_volume(tmp_path / 'a.nii', data, grid)
     assert np.array_equal(map_volume(tmp_path / 'a.nii'), data)
+
+
+def test_no_program_misplaces_a_volume_of_a_tilted_gantry(tmp_path):
+    """ITK knows axes at right angles only, and takes a qform of such in place of a tilted sform."""
+    data, affine = np.zeros((20, 20, 30), np.uint8), np.diag([1.0, 1, 3, 1])
+    for tilt, is_refused in ((0.5, True), (0.03, False), (0.0, False)):
+        affine[1, 2] = tilt
+        write_volume(tmp_path / 'a.nii.gz', data, Grid(data.shape, affine))
+        assert np.allclose(nibabel.load(tmp_path / 'a.nii.gz').affine, affine)
+        if is_refused:
+            with pytest.raises(RuntimeError, match='orthonormal'):
+                sitk.ReadImage(str(tmp_path / 'a.nii.gz'))
+            continue
+        image = sitk.ReadImage(str(tmp_path / 'a.nii.gz'))
+        place = np.array(image.TransformIndexToPhysicalPoint((19, 19, 29))) * (-1, -1, 1)
+        assert np.abs(place - Grid(data.shape, affine).to_patient(np.array((19, 19, 29)))).max() < 1
 
 
 @pytest.mark.parametrize('shape', [(4, 5, 6, 1), (4, 5, 6, 1, 1)])

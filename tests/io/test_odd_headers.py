@@ -64,6 +64,34 @@ def test_two_placements_that_differ_are_told(hu, tmp_path):
     assert any('sform and qform' in text for text in read_scan(tmp_path / 'a.nii').warnings)
 
 
+@pytest.mark.parametrize(('unit', 'factor'), [('micron', 1000.0), ('meter', 0.001)])
+def test_how_far_they_differ_is_told_in_mm(hu, tmp_path, unit, factor):
+    def remarks(moved_mm):
+        scaled, moved = (np.diag([factor] * 3 + [1]) @ AFFINE for _ in range(2))
+        moved[0, 3] += moved_mm * factor
+        image = nibabel.Nifti1Image(hu, scaled)
+        image.set_sform(scaled, 1)
+        image.set_qform(moved, 1)
+        image.header.set_xyzt_units(unit)
+        nibabel.save(image, tmp_path / 'a.nii')
+        return ' '.join(read_scan(tmp_path / 'a.nii').warnings)
+
+    assert 'are 100 mm apart' in remarks(100) and 'apart' not in remarks(0.1)
+
+
+@pytest.mark.parametrize('values', [(0.9, 0.9, 0.9), (np.nan, 0, 0)])
+def test_a_qform_that_is_none_is_told_beside_a_sform(hu, tmp_path, values):
+    image = nibabel.Nifti1Image(hu, AFFINE)
+    image.set_sform(AFFINE, 1)
+    image.set_qform(AFFINE, 1)
+    for name, value in zip('bcd', values, strict=True):
+        image.header[f'quatern_{name}'] = value
+    nibabel.save(image, tmp_path / 'a.nii')
+    scan = read_scan(tmp_path / 'a.nii')
+    assert np.allclose(scan.grid.affine, AFFINE) and scan.oriented
+    assert any('qform is broken; the sform is taken' in text for text in scan.warnings)
+
+
 def nrrd(path, hu, *lines):
     head = ['NRRD0004', 'type: short', 'dimension: 3', f'sizes: {" ".join(map(str, hu.shape))}']
     head += [*lines, 'encoding: raw', 'endian: little']
@@ -87,6 +115,29 @@ def test_nrrd_and_metaimage_that_leave_it_to_be_guessed(hu, tmp_path):
     head += 'ElementSpacing = 3 4 5\nElementDataFile = LOCAL\n'
     (tmp_path / 'b.mha').write_bytes(head.encode() + hu.tobytes('F'))
     assert UNKNOWN in read_scan(tmp_path / 'b.mha').warnings[0]
+
+
+BARE = {
+    'a.nrrd': ('spacings: 3 4 5',),
+    'b.nrrd': ('space dimension: 3', 'space directions: (3,0,0) (0,4,0) (0,0,5)'),
+    'c.nrrd': (
+        'space: scanner-xyz',
+        'space directions: (3,0,0) (0,4,0) (0,0,5)',
+        'space origin: (10,20,30)',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', BARE)
+def test_the_label_map_of_a_bare_nrrd_lies_where_itk_lays_the_scan(hu, tmp_path, name):
+    path = nrrd(tmp_path / name, hu, *BARE[name])
+    scan = read_scan(path)
+    assert UNKNOWN in scan.warnings[0]
+    write_volume(tmp_path / 'labels.nii.gz', (hu > 0).astype(np.uint8), scan.grid, scan.oriented)
+    ours, theirs = (sitk.ReadImage(str(p)) for p in (tmp_path / 'labels.nii.gz', path))
+    assert np.allclose(ours.GetOrigin(), theirs.GetOrigin())
+    assert np.allclose(ours.GetDirection(), theirs.GetDirection())
+    assert np.allclose(ours.GetSpacing(), theirs.GetSpacing())
 
 
 @pytest.mark.parametrize(
@@ -116,6 +167,18 @@ def test_a_frame_is_one_of_those_that_there_are(hu, tmp_path):
     assert np.array_equal(read_scan(alone, 0).volume, hu)
     with pytest.raises(ImageError, match='has no frame 1'):
         read_scan(alone, 1)
+
+
+def test_what_to_do_about_several_frames_is_told(hu, tmp_path):
+    frames = np.stack([hu, hu], 0)
+    header = ('type: short', 'dimension: 4', f'sizes: 2 {" ".join(map(str, hu.shape))}')
+    header = ('NRRD0004', *header, 'kinds: list domain domain domain', 'encoding: raw')
+    text = '\n'.join([*header, 'endian: little', '', ''])
+    (tmp_path / 'a.nrrd').write_bytes(text.encode() + frames.tobytes('F'))
+    nifti(tmp_path / 'a.nii', frames.transpose(1, 2, 3, 0), AFFINE)
+    for name, told in (('a.nrrd', 'has 2 values, colours or frames'), ('a.nii', 'not 3D')):
+        with pytest.raises(ImageError, match=f'{told}.* save one as a file of its own'):
+            read_scan(tmp_path / name)
 
 
 HEADERS = {

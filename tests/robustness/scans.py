@@ -52,6 +52,7 @@ def dicom(
     series: str = '1.2.3.4',
     modality: str = 'CT',
     shear: float = 0.0,
+    patient: str = '',
 ) -> Path:
     """A series of slices along the last axis; ``shear`` mm a slice as a tilted gantry has it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,6 +68,7 @@ def dicom(
             '0008|0060': modality,
             '0020|000e': series,
             '0020|000d': '1.2.3',
+            '0010|0020': patient,
             '0008|0018': f'{series}.{k + 1}',
             '0020|0013': str(k),
             '0020|0032': '\\'.join(f'{v:.6f}' for v in position),
