@@ -73,6 +73,7 @@ def test_its_controls_work_and_every_anatomy_is_listed(page, seen):
     assert seen['turned'] != seen['start'] == seen['back'] and len(seen['turned']) == 3
 
 
+MIDDLE = np.array([80.0, 100, 80])
 ENDS = ('LR', 'PA', 'IS')  # of x to the patient's right, y to the front, z to the head
 
 
@@ -132,6 +133,15 @@ def test_the_mean_moves_along_its_modes_and_to_the_patient(page, seen):
     assert float(shapes['distance'].removesuffix(' mm')) == pytest.approx(left, abs=0.06)
     for mark, z in zip(shapes['marks'], first.z_scores, strict=False):
         assert float(mark.removeprefix('patient ').replace('−', '-')) == pytest.approx(z, abs=0.051)
+
+
+def test_a_long_name_makes_no_page_wider(tmp_path):
+    in_words = shape('an_anatomy_of_which_somebody_wrote_down_all_that_is_known', MIDDLE, steps=8)
+    in_one = shape('one_' + 60 * 'n', MIDDLE, steps=8)
+    write_report(tmp_path / 'report.html', 80 * 'n', result(in_words, in_one))
+    for width in (1400, 420):
+        seen = checked(tmp_path / 'report.html', width, tmp_path)
+        assert seen['errors'] == [] and seen['wide'], width
 
 
 def test_it_prints(page, tmp_path):
