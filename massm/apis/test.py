@@ -11,7 +11,6 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
-from rich.console import Console
 from rich.table import Table
 
 from massm.apis.checkpoints import check_fits, check_weights, find_checkpoint
@@ -35,6 +34,7 @@ from massm.evaluation.summary import (
     with_mean,
 )
 from massm.io.atomic import write_text
+from massm.io.console import show_table
 from massm.io.digest import content_digest
 from massm.io.names import some_of
 from massm.io.particles import write_particles
@@ -214,7 +214,7 @@ def print_table(metrics: dict[str, dict]) -> None:
     table = Table('anatomy', *SHOWN.values(), title='test (mm)')
     for name, values in with_mean(metrics).items():
         table.add_row(name, *(_cell(key, values[key]) for key in SHOWN), end_section=name != 'all')
-    Console(width=170).print(table)
+    show_table(table, 170)
 
 
 def _cell(key: str, value: float | None) -> str:

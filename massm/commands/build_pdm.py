@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from massm.commands.options import check_jobs
 from massm.errors import ConfigError, ShapeError
+from massm.io.console import show_table
 from massm.shape.population_settings import PopulationSettings
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             _build_folder(args, tasks, table, notes)
         else:
             _build_dataset(args, tasks, table, notes)
-    Console(width=110).print(table)
+    show_table(table, 110)
     print('\n'.join(notes))
     return int(any(note.startswith('left out') for note in notes))
 

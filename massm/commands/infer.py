@@ -295,8 +295,9 @@ def _numbered(names: list[str]) -> list[str]:
 
 
 def _show(result: 'InferenceResult', title: str) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from massm.io.console import show_table
 
     table = Table('anatomy', 'status', 'score', 'volume ml', 'Mahalanobis', 'remark', title=title)
     for shape in result.shapes:
@@ -306,6 +307,6 @@ def _show(result: 'InferenceResult', title: str) -> None:
             distance = f'{shape.mahalanobis:.1f} (usual {shape.usual_mahalanobis:.1f})'
         row = (shape.anatomy, shape.status.value, f'{shape.score:.2f}', volume, distance)
         table.add_row(*row, shape.reason if shape.is_present else '')
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    show_table(table, None if sys.stdout.isatty() else 140)
     for warning in result.warnings:
         print(f'warning: {warning}')

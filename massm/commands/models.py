@@ -52,8 +52,9 @@ def _described(name: str, path: Path) -> dict[str, Any]:
 
 
 def _show(found: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from massm.io.console import show_table
 
     if not found:
         print('no model is known by name; looked for in')
@@ -61,7 +62,7 @@ def _show(found: list[dict[str, Any]]) -> None:
         table = Table('name', 'of', 'voxels mm', 'surface mm', 'anatomies', 'licence')
         for entry in found:
             table.add_row(*_row(entry))
-        Console(width=120).print(table)
+        show_table(table, 120)
         print('looked for in')
     for folder in model_folders():
         print(f'  {folder}' if folder.is_dir() else f'  {folder} (no such folder)')

@@ -122,9 +122,9 @@ def _options(args: argparse.Namespace, modality: str) -> 'PrepareOptions':
 
 
 def _report(results: list['SubjectResult'], options: 'PrepareOptions') -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from massm.io.console import show_table
     from massm.structures import MASK_STATUSES
 
     for remark in (remark for result in results for remark in result.remarks):
@@ -133,8 +133,7 @@ def _report(results: list['SubjectResult'], options: 'PrepareOptions') -> None:
     for name in options.anatomies:
         counts = Counter(r.entry.anatomies[name].status for r in results if r.entry is not None)
         table.add_row(name, *(str(counts[status]) for status in MASK_STATUSES))
-    console = Console()
-    console.print(table)
+    show_table(table)
     done = sum(result.was_done for result in results)
     splits = Counter(result.entry.split for result in results if result.entry is not None)
     print(

@@ -11,19 +11,22 @@ from matplotlib.lines import Line2D
 from massm.evaluation.case_prediction import CasePrediction
 from massm.io.atomic import replacing
 from massm.io.nifti import read_mask, read_volume
+from massm.structures import Grid
 from massm.structures.modality import MODALITIES
+from massm.visualization.slices import PLANES, face_patient, pixel_mm, plane_through, show_grey
 
 matplotlib.use('Agg')
 
-AXES = {'sagittal': 0, 'coronal': 1, 'axial': 2}
+# Shown around an anatomy: this share of its extent, and mm.
+MARGIN, MARGIN_MM = 0.6, 15.0
 
 
 def draw_case(case: CasePrediction, path: Path) -> None:
     """Three orthogonal slices through the middle of each anatomy that was found.
 
     Lines are the reference mask's outline, dots the predicted particles within half a slice. One
-    row per anatomy; the picture is shown as the patient stands (superior up, anterior up). Nothing
-    is drawn of a case without local particles.
+    row per anatomy, seen as :func:`massm.visualization.slices.draw_slices` says. Nothing is drawn
+    of a case without local particles.
     """
     if case.local_mm is None:
         return
@@ -34,11 +37,11 @@ def draw_case(case: CasePrediction, path: Path) -> None:
         return
     figure = Figure(figsize=(9, 2.8 * len(shown)), layout='constrained')
     for row, k in enumerate(shown):
-        particles = grid.to_voxel(case.local_mm[k])
         mask = read_mask(case.masks[k])[0] if case.masks[k] is not None else None
-        for column, (name, axis) in enumerate(AXES.items()):
+        for column, (name, (plane, letters)) in enumerate(PLANES.items()):
             axes = figure.add_subplot(len(shown), 3, 3 * row + column + 1)
-            _slice(axes, volume, mask, particles, axis, grey)
+            _slice(axes, volume, mask, case.local_mm[k], grid, plane, grey)
+            face_patient(axes, plane, letters)
             axes.set_title(_label(case, k) if column == 0 else name, fontsize=9)
     figure.legend(
         handles=[
@@ -66,35 +69,30 @@ def _label(case: CasePrediction, k: int) -> str:
     return name if case.scores is None else f'{name} ({case.scores[k]:.2f})'
 
 
-def _slice(
-    axes,
-    volume: np.ndarray,
-    mask: np.ndarray | None,
-    particles: np.ndarray,
-    axis: int,
-    grey: tuple[float, float],
-) -> None:
+def _window(particles: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """From where to where the scan is shown around ``particles``, ``[3]`` patient mm each."""
+    corners = grid.corners_mm()
+    margin = MARGIN * np.ptp(particles, axis=0) + MARGIN_MM
+    low = np.maximum(corners.min(0), particles.min(0) - margin)
+    high = np.minimum(corners.max(0), particles.max(0) + margin)
+    # Particles may lie beyond the scan; of the scan, then, the nearest part is shown.
+    return np.minimum(low, corners.max(0) - MARGIN_MM), np.maximum(high, corners.min(0) + MARGIN_MM)
+
+
+def _slice(axes, volume, mask, particles, grid, plane, grey) -> None:
     middle = (particles.min(0) + particles.max(0)) / 2
-    index = int(np.clip(round(middle[axis]), 0, volume.shape[axis] - 1))
-    others = [a for a in range(3) if a != axis]
-    axes.imshow(
-        volume.take(index, axis).T,
-        origin='lower',
-        cmap='gray',
-        vmin=grey[0],
-        vmax=grey[1],
-        interpolation='nearest',
-    )
+    inside = grid.to_patient(np.clip(grid.to_voxel(middle), 0, np.array(grid.shape) - 1))
+    seen = plane_through(inside, *_window(particles, grid), plane, pixel_mm(grid))
+    show_grey(axes, seen.of(volume, grid, grey[0]), seen.extent, grey)
     if mask is not None:
-        section = mask.take(index, axis).T
+        section = seen.of(mask.astype(np.float32), grid, 0)
         if section.any() and not section.all():
-            axes.contour(section, levels=[0.5], colors=[colormaps['tab10'](9)], linewidths=1)
-    near = np.abs(particles[:, axis] - index) <= 0.5
-    axes.plot(particles[near, others[0]], particles[near, others[1]], '.', ms=3, color='tab:orange')
-    margin = 0.6 * np.ptp(particles, axis=0) + 8
-    for set_limits, a in zip((axes.set_xlim, axes.set_ylim), others, strict=True):
-        low, high = particles[:, a].min() - margin[a], particles[:, a].max() + margin[a]
-        set_limits(max(low, -0.5), min(high, volume.shape[a] - 0.5))
-    axes.set_aspect('equal')
-    axes.set_xticks([])
-    axes.set_yticks([])
+            axes.contour(
+                section, levels=[0.5], colors=[colormaps['tab10'](9)], linewidths=1,
+                origin='lower', extent=seen.extent,
+            )  # fmt: skip
+    normal, right, up = plane
+    thickness = np.abs(grid.affine[normal, :3]).max()
+    near = np.abs(particles[:, normal] - inside[normal]) <= thickness / 2
+    axes.plot(particles[near, right], particles[near, up], '.', ms=3, color='tab:orange')
+    axes.set(xlim=seen.extent[:2], ylim=seen.extent[2:])

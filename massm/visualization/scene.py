@@ -17,6 +17,7 @@ from massm.visualization.thinning import Thinned
 # Of signed values a diverging colour scale whose red is outwards; of distances a sequential one
 # that is pale where all is well.
 SCALES = {True: 'RdBu_r', False: 'YlOrRd'}
+OUTWARDS = '; red (+) is outside of it, blue (-) inside'
 HINT = (
     '<p class="note">Drag to turn, scroll to zoom. '
     '<button type="button" data-reset>Reset the view</button></p>'
@@ -61,8 +62,8 @@ class Surface:
 @dataclass(frozen=True, eq=False)
 class Measure:
     """What surfaces may be coloured by: ``values`` ``[V]`` of each, mm, and what they mean, e.g.
-    ``distance from the mean shape``; ``signed`` ones have a direction, zero in the middle of the
-    scale."""
+    ``distance from the mean shape``; ``signed`` ones are positive outwards, with zero in the middle
+    of the scale."""
 
     meaning: str
     values: Sequence[np.ndarray]
@@ -80,7 +81,7 @@ class Measure:
         """As the page's script reads it: values at the drawn vertices of each surface."""
         pairs = zip(self.values, surfaces, strict=True)
         return {
-            'title': f'{self.meaning}, mm',
+            'title': f'{self.meaning}, mm{OUTWARDS if self.signed else ""}',
             'values': [pack(values[surface.drawn.kept]) for values, surface in pairs],
             'scale': _stops(SCALES[self.signed]),
             'range': [-self.limit if self.signed else 0, self.limit],

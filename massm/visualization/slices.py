@@ -1,12 +1,14 @@
 """Three planes of a scan through given surfaces, as a PNG."""
 
 import io
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
 import trimesh
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from scipy.ndimage import map_coordinates
 
 from massm.structures import Grid, Mesh
@@ -22,6 +24,22 @@ PLANES = {
 }
 PIXEL_MM = 1.5  # at most; a finer scan is drawn as fine as it is
 LEAST_PIXEL_MM = 0.5
+EDGE = [withStroke(linewidth=2, foreground='black')]  # of letters: seen on bone too
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """Middles of pixels ``points`` ``[V, U, 3]`` (patient mm), rows upwards; ``extent`` goes to the
+    outer pixels' left, right, lower and upper edge."""
+
+    points: np.ndarray
+    extent: tuple[float, float, float, float]
+
+    def of(self, volume: np.ndarray, grid: Grid, outside: float) -> np.ndarray:
+        """``[V, U]`` of a volume there, ``outside`` where it has none."""
+        voxels = grid.to_voxel(self.points.reshape(-1, 3)).T
+        values = map_coordinates(volume, voxels, order=1, cval=outside, prefilter=False)
+        return values.reshape(self.points.shape[:2])
 
 
 def draw_slices(
@@ -41,10 +59,12 @@ def draw_slices(
     figure = Figure(figsize=(12, 4.2), layout='constrained', facecolor='black')
     for column, (name, (plane, letters)) in enumerate(PLANES.items(), 1):
         axes = figure.add_subplot(1, 3, column)
-        _plane(axes, volume, grid, middle, low, high, plane, shown)
+        seen = plane_through(middle, low, high, plane, pixel_mm(grid))
+        show_grey(axes, seen.of(volume, grid, shown[0]), seen.extent, shown)
         for mesh, color in zip(meshes, colors, strict=True):
             _outline(axes, mesh, middle, plane, color)
-        _letters(axes, name, letters)
+        face_patient(axes, plane, letters)
+        axes.set_title(name, color='white', fontsize=11)
     png = io.BytesIO()
     figure.savefig(png, format='png', dpi=100)
     return png.getvalue()
@@ -55,25 +75,41 @@ def pixel_mm(grid: Grid) -> float:
     return float(np.clip(grid.spacing.min(), LEAST_PIXEL_MM, PIXEL_MM))
 
 
-def _plane(axes, volume, grid, middle, low, high, plane, shown) -> None:
+def plane_through(
+    middle: np.ndarray, low: np.ndarray, high: np.ndarray, plane: tuple[int, int, int], pixel: float
+) -> Plane:
+    """The plane through ``middle`` from ``low`` to ``high``, ``[3]`` patient mm each, in pixels of
+    ``pixel`` mm; ``plane`` as in :data:`PLANES`."""
     normal, right, up = plane
-    pixel = pixel_mm(grid)
-    # Middles of pixels; the extent goes to the outer pixels' edges.
     across = np.arange(low[right], high[right], pixel) + pixel / 2
     along = np.arange(low[up], high[up], pixel) + pixel / 2
     points = np.empty((len(along), len(across), 3))
     points[..., normal] = middle[normal]
     points[..., right], points[..., up] = np.meshgrid(across, along)
-    voxels = grid.to_voxel(points.reshape(-1, 3)).T
-    values = map_coordinates(volume, voxels, order=1, cval=shown[0], prefilter=False)
-    extent = (low[right], across[-1] + pixel / 2, low[up], along[-1] + pixel / 2)
+    return Plane(points, (low[right], across[-1] + pixel / 2, low[up], along[-1] + pixel / 2))
+
+
+def show_grey(axes, values: np.ndarray, extent: tuple, shown: tuple[float, float]) -> None:
+    """Draws grey values; ``shown`` are those of black and white."""
     axes.imshow(
-        values.reshape(points.shape[:2]), cmap='gray', vmin=shown[0], vmax=shown[1], origin='lower',
-        extent=extent, interpolation='bilinear',
+        values, cmap='gray', vmin=shown[0], vmax=shown[1], origin='lower', extent=extent,
+        interpolation='bilinear',
     )  # fmt: skip
-    if right == 0:
-        axes.invert_xaxis()  # radiologists see the patient's right on the left
+
+
+def face_patient(axes, plane: tuple[int, int, int], letters: str) -> None:
+    """Turns what was drawn to how radiologists look, the patient's right on the left, with letters
+    at its sides in place of numbers."""
+    if plane[1] == 0:
+        axes.invert_xaxis()
     axes.set_aspect('equal')
+    axes.set_axis_off()
+    left, right, lower, upper = letters
+    style = {'color': 'white', 'fontsize': 11, 'transform': axes.transAxes, 'path_effects': EDGE}
+    axes.text(0.01, 0.5, left, va='center', **style)
+    axes.text(0.99, 0.5, right, va='center', ha='right', **style)
+    axes.text(0.5, 0.99, upper, va='top', ha='center', **style)
+    axes.text(0.5, 0.01, lower, va='bottom', ha='center', **style)
 
 
 def _outline(axes, mesh: Mesh, middle: np.ndarray, plane, color) -> None:
@@ -83,14 +119,3 @@ def _outline(axes, mesh: Mesh, middle: np.ndarray, plane, color) -> None:
     whole = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     lines = trimesh.intersections.mesh_plane(whole, direction, middle)
     axes.add_collection(LineCollection(lines[:, :, [right, up]], colors=[color], linewidths=1.4))
-
-
-def _letters(axes, name: str, letters: str) -> None:
-    left, right, lower, upper = letters
-    style = {'color': 'white', 'fontsize': 11, 'transform': axes.transAxes}
-    axes.text(0.01, 0.5, left, va='center', **style)
-    axes.text(0.99, 0.5, right, va='center', ha='right', **style)
-    axes.text(0.5, 0.99, upper, va='top', ha='center', **style)
-    axes.text(0.5, 0.01, lower, va='bottom', ha='center', **style)
-    axes.set_title(name, color='white', fontsize=11)
-    axes.set_axis_off()

@@ -58,17 +58,34 @@ const KEYS = {
   '-': (eye) => scaled(eye, 1.1),
 };
 
+// What an axis' lower and upper end are called: x rises to the patient's right, y to the front, z to
+// the head. The letters are points in space, right from every side, as titles along the axes are not:
+// those are turned about to be read.
+const ENDS = ['LR', 'PA', 'IS'];
+const BESIDE = 0.06;  // of the longest side: what is left free around the shown, for its letters
+
+const sidesOf = (range) => range.map(([low, high]) => high - low || 1);
+
+const widened = (range, share) => {
+  const room = share * Math.max(...sidesOf(range));
+  return range.map(([low, high]) => [low - room, high + room]);
+};
+
+// Each in the middle of its side of `range`.
+const lettersOn = (range, look) => ENDS.flatMap((letters, k) => [...letters].map((text, end) => {
+  const [x, y, z] = range.map(([low, high], i) => (i === k ? range[i][end] : (low + high) / 2));
+  return { x, y, z, text, showarrow: false, borderpad: 1, font: { size: 16, weight: 'bold' }, ...look };
+}));
+
 // From [lowest, highest] of each axis, mm: axes that stay as traces come and go. The diagonal is that
 // of the cube which the camera shows whole, so that a long shape is seen to its ends.
-const spaceOf = (range) => {
-  const sides = range.map(([low, high]) => high - low || 1);
+const spaceOf = (shown) => {
+  const range = widened(shown, BESIDE);
+  const sides = sidesOf(range);
   const unit = Math.hypot(...sides) / Math.sqrt(3);
-  const axis = (k, title) => ({
-    range: range[k], title: { text: title, font: { size: 12 } }, showbackground: false,
-    showticklabels: false, showgrid: false, zeroline: false, showspikes: false,
-  });
+  const axis = (k) => ({ range: range[k], visible: false });
   return {
-    xaxis: axis(0, 'left ↔ right'), yaxis: axis(1, 'back ↔ front'), zaxis: axis(2, 'feet ↔ head'),
+    xaxis: axis(0), yaxis: axis(1), zaxis: axis(2),
     aspectmode: 'manual',
     aspectratio: { x: sides[0] / unit, y: sides[1] / unit, z: sides[2] / unit },
   };
@@ -97,10 +114,12 @@ const meshTrace = (vertices, faces, look) => ({
 const showIn = async (plot, traces, range, eye) => {
   const { width, height } = plot.getBoundingClientRect();
   const away = Math.max(1, height / width);  // a narrow window: the same width from further away
+  const look = { bgcolor: getComputedStyle(document.body).backgroundColor, opacity: 0.8 };
+  const annotations = lettersOn(widened(range, BESIDE / 2), look);
   await Plotly.newPlot(plot, traces, {
     margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: 'rgba(0,0,0,0)', showlegend: false,
     font: { color: getComputedStyle(plot).color },
-    scene: { ...spaceOf(range), camera: { eye: scaled(eye, away) } },
+    scene: { ...spaceOf(range), annotations, camera: { eye: scaled(eye, away) } },
   }, { displayModeBar: false, responsive: true });
 };
 

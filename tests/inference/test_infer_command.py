@@ -59,6 +59,11 @@ def test_no_scan_stops_the_others(run, tmp_path, capsys, jobs):
     assert {row['subject'] for row in rows} == {'a.nii', 'a.nii.gz'}
 
 
+def test_a_scans_name_is_no_markup(run, capsys):
+    assert run("CT [contrast] d'été :smile: <1>.nii") == 0
+    assert "CT [contrast] d'été :smile: <1> (1 of 1)" in capsys.readouterr().out
+
+
 def test_a_folder_stands_for_its_scans_without_hidden_files(tmp_path):
     """macOS lays a companion of a few bytes beside every file on a foreign disk."""
     from massm.inference.inferencer import MASSMInferencer

@@ -64,6 +64,16 @@ def test_the_box_has_models_and_a_folder_of_ones_own_wins(models, zoo):
     assert find_model(Path('headneck')) == zoo / 'headneck'
 
 
+def test_a_folders_name_is_no_markup(zoo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path('m[/old]/thorax [new]').mkdir(parents=True)
+    Path('m[/old]/thorax [new]/metadata.json').write_text('{}')
+    monkeypatch.setenv('MASSM_MODELS', 'm[/old]')
+    assert run_command('models', []) == 1
+    table = capsys.readouterr().out
+    assert table.count('thorax [new]') == 2 and 'cannot be read: m[/old]/thorax [new]' in table
+
+
 def test_an_unknown_name_is_told_with_those_that_are_known(models):
     with pytest.raises(CheckpointError, match=r'thorx: no such model directory, .*thorax'):
         find_model(models.parent / 'thorx')

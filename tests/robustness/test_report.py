@@ -73,6 +73,42 @@ def test_its_controls_work_and_every_anatomy_is_listed(page, seen):
     assert seen['turned'] != seen['start'] == seen['back'] and len(seen['turned']) == 3
 
 
+MIDDLE = np.array([80.0, 100, 80])
+ENDS = ('LR', 'PA', 'IS')  # of x to the patient's right, y to the front, z to the head
+
+
+def assert_letters_are_right(views):
+    """The letters of each view lie at the ends of what it shows, and on the screen as a patient has
+    these sides from where he is seen."""
+    for letters in views:
+        low, high = np.array(letters['reach']).T
+        for k, ends in enumerate(ENDS):
+            lower, upper = (np.array(letters['points'][letter]) for letter in ends)
+            assert lower[k] < low[k] < high[k] < upper[k]
+            for end in (lower, upper):
+                assert np.delete(end, k) == pytest.approx(np.delete((low + high) / 2, k), abs=0.01)
+        for screen in letters['screens']:
+            assert_screen_is_right(np.array(screen['eye']), screen['at'])
+
+
+def assert_screen_is_right(eye, at):
+    """``at``: letters on the screen, x to the right, y down, of a camera that looks from ``eye`` at
+    the middle, the patient's head up."""
+    right = np.cross(-eye, (0, 0, 1))
+    up = np.cross(right, -eye)
+    assert sorted(at) == sorted('RLAPSI')
+    for k, (lower, upper) in enumerate(ENDS):
+        moved = np.subtract(at[upper], at[lower]) * (1, -1)
+        meant = np.array([way[k] / np.linalg.norm(way) for way in (right, up)])
+        clear = np.abs(meant) > 0.3
+        assert (np.sign(moved) == np.sign(meant))[clear].all(), (lower, upper, eye)
+
+
+def test_the_letters_of_the_patients_sides_are_right_from_everywhere(seen):
+    assert len(seen['letters']) == 2
+    assert_letters_are_right(seen['letters'])
+
+
 def test_slices_move_through_the_scan(page, seen):
     assert seen['slices'] == [True] * 3
     moved = seen['moved']
@@ -99,6 +135,15 @@ def test_the_mean_moves_along_its_modes_and_to_the_patient(page, seen):
         assert float(mark.removeprefix('patient ').replace('−', '-')) == pytest.approx(z, abs=0.051)
 
 
+def test_a_long_name_makes_no_page_wider(tmp_path):
+    in_words = shape('an_anatomy_of_which_somebody_wrote_down_all_that_is_known', MIDDLE, steps=8)
+    in_one = shape('one_' + 60 * 'n', MIDDLE, steps=8)
+    write_report(tmp_path / 'report.html', 80 * 'n', result(in_words, in_one))
+    for width in (1400, 420):
+        seen = checked(tmp_path / 'report.html', width, tmp_path)
+        assert seen['errors'] == [] and seen['wide'], width
+
+
 def test_it_prints(page, tmp_path):
     browse(page[0], 1400, f'--print-to-pdf={tmp_path / "page.pdf"}')
     assert (tmp_path / 'page.pdf').read_bytes()[:5] == b'%PDF-'
@@ -115,7 +160,9 @@ def test_a_test_run_is_a_page_of_surfaces_coloured_by_their_distance(fitted, tmp
     seen = checked(report / 'report.html', 1400, tmp_path)
     rows = json.loads((tmp_path / 'work/test/metrics.json').read_text())['anatomies']
     assert seen['errors'] == [] and seen['hidden'] and seen['wide']
-    assert seen['views'] == 2 and seen['rows'] == len(rows) + 1 and seen['shapes'] is None
+    assert_letters_are_right(seen['letters'])
+    assert seen['views'] == len(seen['letters']) == 2
+    assert seen['rows'] == len(rows) + 1 and seen['shapes'] is None
     assert seen['painted'] == seen['coloured'] > 0
 
 

@@ -43,6 +43,29 @@ const scene = async () => {
     back: eye(), slices: slices.map(({ visible }) => visible),
     boxes: view.querySelectorAll('input[data-surface]').length };
 };
+const SEEN_FROM = [
+  [0.6, 1.3, 0.5], [0.3, -1.5, -0.6], [1.5, 0.4, 0.3], [-1.5, -0.4, 0.3], [0.2, 0.4, 1.6],
+];
+// Where the letters of a view are in space and, seen from each of some places, on the screen.
+const lettersOf = async (plot) => {
+  const reach = ['x', 'y', 'z'].map((k) => {
+    const all = plot.data.flatMap((trace) => [...trace[k]].flatMap((row) => (row.length ? [...row] : row)));
+    return [all.reduce((a, b) => Math.min(a, b)), all.reduce((a, b) => Math.max(a, b))];
+  });
+  const screens = [];
+  for (const [x, y, z] of SEEN_FROM) {
+    // Anew, since a browser without a window draws only the first frame of a plot.
+    const scene = { ...plot.layout.scene, camera: { eye: { x, y, z } } };
+    await Plotly.newPlot(plot, plot.data, { ...plot.layout, scene });
+    const seen = [...plot.querySelectorAll('.annotation-scene')].map((letter) => {
+      const { left, right, top, bottom } = letter.getBoundingClientRect();
+      return [letter.textContent, [(left + right) / 2, (top + bottom) / 2]];
+    });
+    screens.push({ eye: [x, y, z], at: Object.fromEntries(seen) });
+  }
+  const points = (plot.layout.scene.annotations || []).map(({ text, x, y, z }) => [text, [x, y, z]]);
+  return { points: Object.fromEntries(points), reach, screens };
+};
 const shapes = async () => {
   const view = document.querySelector('[data-kind=shapes]');
   if (!view) return null;
@@ -64,8 +87,11 @@ const shapes = async () => {
 };
 window.addEventListener('load', async () => {
   for (let i = 0; i < 600 && !document.documentElement.dataset.ready; i += 1) await rest(100);
+  const worked = { ...await scene(), shapes: await shapes() };
+  const letters = [];
+  for (const plot of document.querySelectorAll('.plot')) letters.push(await lettersOf(plot));
   document.title = JSON.stringify({
-    ...await scene(), shapes: await shapes(), errors,
+    ...worked, letters, errors,
     views: document.querySelectorAll('.view').length,
     rows: document.querySelectorAll('#measures tbody tr').length,
     wide: document.documentElement.scrollWidth <= window.innerWidth + 1,

@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from massm.inference.inferencer import _deviation
 from massm.inference.model_identity import ModelIdentity
 from massm.structures import AnatomyStatus, Grid
 from massm.visualization.packed import unpack
 from massm.visualization.report import write_report
+from tests.conftest import ball
 from tests.visualization.pages import SCAN, result, shape, told
 
 MIDDLE = np.array([80.0, 100, 80])
@@ -55,6 +57,17 @@ def test_a_thinned_surface_keeps_vertices_values_and_faces_together(tmp_path):
     assert np.abs(values - one.deviation_mm[index]).max() < 0.001
     mean = points(population['shapes'][0]['mean'])
     assert np.abs(mean - one.modes.mean[index]).max() < 0.001
+
+
+def test_the_scale_of_signed_distances_says_which_way_is_red(tmp_path):
+    mean = ball(20.0)
+    assert _deviation(mean, mean.vertices, 1.1 * mean.vertices) == pytest.approx(2, abs=0.01)
+    page = page_of(tmp_path, shape('liver', MIDDLE, steps=8))
+    distance, uncertainty = told(page, 'scene')['measures']
+    assert distance['title'].endswith('mm; red (+) is outside of it, blue (-) inside')
+    inside, outside = (re.findall(r'\d+', distance['scale'][end][1]) for end in (0, -1))
+    assert int(inside[2]) > 2 * int(inside[0]) and int(outside[0]) > 2 * int(outside[2])
+    assert uncertainty['title'] == 'uncertainty of the surface, mm'
 
 
 def test_what_lies_beyond_the_scan_is_drawn_apart_and_told(tmp_path):
