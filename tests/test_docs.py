@@ -19,28 +19,41 @@ PLACES = ('*.md', 'docs/**/*.md', 'benchmarks/*.md', 'examples/*.md', 'projects/
 PAGES = [page for place in PLACES for page in sorted(ROOT.glob(place))]
 
 
+def shown_lines(text):
+    """Those of bash blocks and of indented ones."""
+    blocks = re.findall(r'```bash\n(.*?)```', text, re.S)
+    rest = re.sub(r'```.*?```', '', text, flags=re.S)
+    blocks += re.findall(r'^ {4}(?:python|massm) .*$', rest, re.M)
+    for block in blocks:
+        yield from block.replace('\\\n', ' ').splitlines()
+
+
 def shown_commands():
     for page in PAGES:
-        for block in re.findall(r'```bash\n(.*?)```', page.read_text(encoding='utf-8'), re.S):
-            for line in block.replace('\\\n', ' ').splitlines():
-                words = shlex.split(line, comments=True)
-                if words[:1] == ['python'] and words[1].startswith('tools/'):
-                    yield pytest.param(words[1:], id=f'{page.name}: {line[:60]}')
-                elif words[:1] == ['massm']:
-                    yield pytest.param(words, id=f'{page.name}: {line[:60]}')
+        for line in shown_lines(page.read_text(encoding='utf-8')):
+            words = shlex.split(line, comments=True)
+            if words[:1] == ['python'] and words[1].startswith(('tools/', 'projects/')):
+                yield pytest.param(words[1:], id=f'{page.name}: {line.strip()[:60]}')
+            elif words[:1] == ['massm']:
+                yield pytest.param(words, id=f'{page.name}: {line.strip()[:60]}')
+
+
+def module_of(script):
+    """Where the arguments of a script are: in the package, or in itself."""
+    path = Path(script)
+    inside = path.parts[0] == 'tools'
+    return f'massm.commands.{path.stem}' if inside else '.'.join(path.with_suffix('').parts)
 
 
 @pytest.mark.parametrize('words', list(shown_commands()))
 def test_shown_commands_parse(words):
-    name = words[1] if words[0] == 'massm' else words[0]
-    arguments = words[1:] if words[0] != 'massm' else words[2:]
     if words[0] == 'massm':
-        module = COMMANDS[name]
+        module, arguments = f'massm.commands.{COMMANDS[words[1]]}', words[2:]
     else:
-        assert (ROOT / name).is_file()
-        module = Path(name).stem
-    command = importlib.import_module(f'massm.commands.{module}')
-    parser = argparse.ArgumentParser()
+        assert (ROOT / words[0]).is_file()
+        module, arguments = module_of(words[0]), words[1:]
+    command = importlib.import_module(module)
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     command.add_arguments(parser)
     parsed = parser.parse_args(arguments)
     config = getattr(parsed, 'config', None)

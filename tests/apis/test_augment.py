@@ -72,6 +72,49 @@ def test_particles_lie_on_the_surface_and_the_surface_on_the_mask(augmented):
     assert measured >= 3
 
 
+def grey(manifest, subject, name):
+    """Median HU within a mask."""
+    mask, _ = read_mask(manifest.path(subject.anatomies[name].mask))
+    return np.median(read_volume(manifest.path(subject.image))[0][mask])
+
+
+def test_grey_values_within_a_generated_mask_are_those_of_the_organ(augmented):
+    manifest = load_manifest(augmented)
+    patients = {s.id: s for s in manifest.subjects}
+    for subject in (s for s in manifest.subjects if s.is_generated):
+        base = patients[subject.generated_from]
+        for name in NAMES:
+            if subject.anatomies[name].mask:
+                expected = grey(manifest, base, name)
+                assert grey(manifest, subject, name) == pytest.approx(expected, abs=60)
+
+
+def test_a_patient_whose_anatomies_do_not_move_is_the_one_it_was_generated_from(
+    tiny_dataset, tmp_path
+):
+    out = tmp_path / 'augmented'
+    words = [str(tiny_dataset), '--out', str(out), '--count', '4', '--anatomies', *NAMES]
+    assert run_command('augment', [*words, '--spread', '1e-9']) == 0
+    manifest = load_manifest(out)
+    patients = {s.id: s for s in manifest.subjects}
+    new = [s for s in manifest.subjects if s.is_generated]
+    assert len({s.generated_from for s in new}) > 1
+    for subject in new:
+        base = patients[subject.generated_from]
+        image, grid = read_volume(manifest.path(subject.image))
+        expected, same = read_volume(manifest.path(base.image))
+        assert grid.is_close(same) and np.abs(image - expected).max() <= 1
+        for name in NAMES:
+            entry, own = subject.anatomies[name], base.anatomies[name]
+            assert entry.status is own.status
+            if own.mask:
+                masks = [read_mask(manifest.path(e.mask))[0] for e in (entry, own)]
+                assert np.array_equal(*masks)
+            if own.has_particles:
+                local = [read_particles(manifest.path(e.local)) for e in (entry, own)]
+                assert np.allclose(*local, atol=1e-2)
+
+
 def test_an_imported_shape_without_a_mask_is_generated_without_one(tiny_dataset, tmp_path):
     root, out = tmp_path / 'dataset', tmp_path / 'augmented'
     shutil.copytree(tiny_dataset, root)

@@ -4,6 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from massm.cli import run_command
 from massm.cohort import prepare as cohort_prepare
@@ -27,11 +28,12 @@ def ellipsoid(center=(20, 22, 18), radii=(9, 7, 6)):
     return ((((index - center) / radii) ** 2).sum(-1) <= 1).astype(np.uint8)
 
 
-def write_subject(folder, affine, order=None, mask=None):
+def write_subject(folder, affine, order=None, mask=None, ct=None):
     """A CT and a mask of an organ, stored in the array order of ``order`` (nibabel codes)."""
     mask = ellipsoid() if mask is None else mask
-    ct = np.where(mask, 100, -80).astype(np.int16)
-    ct[0, 0, 0] = 0  # an image of one value is refused
+    if ct is None:
+        ct = np.where(mask, 100, -80).astype(np.int16)
+        ct[0, 0, 0] = 0  # an image of one value is refused
     for name, data in (('ct', ct), ('segmentations/organ', mask)):
         image = nibabel.Nifti1Image(data, affine)
         if order is not None:
@@ -82,6 +84,38 @@ def test_an_oblique_scan_lands_where_the_patient_is(tmp_path):
     assert mask.sum() * 8 == pytest.approx(ellipsoid().sum() * 9, rel=0.05)
 
 
+@pytest.mark.parametrize('order', ['RAS', 'LPS', 'PIR'])
+def test_what_is_bright_lies_where_it_lies_in_the_patient(tmp_path, order):
+    """An off-centre cube of 12 mm, in a scan of three spacings that is cropped to the body."""
+    cube = np.zeros(SHAPE, np.uint8)
+    cube[24:30, 9:17, 21:25] = 1
+    ct = np.where(cube, 1000, -80).astype(np.int16)
+    ct[:13] = -1000
+    write_subject(tmp_path / 'src/a', AFFINE, order, cube, ct)
+    assert prepare(tmp_path / 'src', tmp_path / 'out', '--spacing', '2') == 0
+    image, grid = read_volume(tmp_path / 'out/images/a.nii')
+    mask, same = read_mask(tmp_path / 'out/masks/organ/a.nii.gz')
+    assert same.is_close(grid) and grid.corners_mm().min(0)[0] > AFFINE[0, 3] + 10
+    for bright in (image > 460, mask):
+        found = grid.to_patient(np.argwhere(bright).mean(0))
+        assert found == pytest.approx((AFFINE @ [26.5, 12.5, 22.5, 1])[:3], abs=0.8)
+    assert image[binary_erosion(mask)].min() > 900
+    assert image[~binary_dilation(mask, iterations=2)].max() < 0
+
+
+def test_grey_values_within_a_prepared_mask_are_those_of_the_organ(tiny_dataset, tiny_source):
+    """But for its border, which another grid of 8 mm shares out anew."""
+    manifest = load_manifest(tiny_dataset)
+    for subject in manifest.subjects:
+        image, _ = read_volume(manifest.path(subject.image))
+        ct, _ = read_volume(tiny_source / subject.id / 'ct.nii.gz')
+        for name, entry in subject.anatomies.items():
+            if entry.mask:
+                source = tiny_source / subject.id / f'segmentations/{name}.nii.gz'
+                found = image[read_mask(manifest.path(entry.mask))[0]].mean()
+                assert found == pytest.approx(ct[read_mask(source)[0]].mean(), abs=45)
+
+
 @pytest.mark.parametrize('dtype', [np.int32, np.float32, np.uint8, np.float64])
 def test_number_types_and_a_fourth_axis(tmp_path, dtype):
     mask = ellipsoid()
@@ -115,6 +149,22 @@ def test_statuses_components_and_resuming(tmp_path, capsys):
     assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
     assert '(3 unchanged since an earlier run)' in capsys.readouterr().out
     assert image.stat().st_mtime_ns == before
+
+
+def test_a_source_that_changed_and_kept_its_size_is_prepared_again(tmp_path, capsys):
+    write_subject(tmp_path / 'src/a', AFFINE)
+    file = tmp_path / 'src/a/segmentations/organ.nii'
+    file.with_suffix('.nii.gz').unlink()
+    save(file, ellipsoid(), AFFINE)
+    size = file.stat().st_size
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
+    save(file, ellipsoid(radii=(5, 6, 7)), AFFINE)
+    assert file.stat().st_size == size
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 0
+    assert '(0 unchanged since an earlier run)' in capsys.readouterr().out
+    mask, grid = read_mask(tmp_path / 'out/masks/organ/a.nii.gz')
+    expected = 9 * ellipsoid(radii=(5, 6, 7)).sum()
+    assert mask.sum() * grid.voxel_volume == pytest.approx(expected, rel=0.1)
 
 
 def statuses(root):
@@ -269,6 +319,15 @@ def test_resampling_keeps_a_linear_field_and_fills_outside():
     assert np.allclose(seen, expected, atol=1e-3)
     far = Grid((3, 3, 3), np.diag([1.0, 1, 1, 1]) + np.eye(4, k=3) * 900)
     assert (resample(ramp, grid, far) == -1024).all()
+
+
+@pytest.mark.parametrize(('period', 'least', 'most'), [(2, 0.0, 0.2), (8, 0.8, 1.0)])
+def test_resampling_to_twice_the_spacing_keeps_the_waves_that_it_can_hold(period, least, most):
+    """Stripes finer than the target's voxels are evened out, not taken for wide ones."""
+    grid = Grid((32, 20, 20), np.eye(4))
+    wave = np.cos(2 * np.pi * np.indices(grid.shape)[0] / period)
+    seen = resample(wave, grid, Grid((16, 10, 10), np.diag([2.0, 2, 2, 1])))
+    assert least <= np.abs(seen[4:-4]).max() <= most
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """``build_pdm --meshes``: plain folders of surfaces, good and bad."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -18,7 +19,7 @@ from massm.io.shapeworks import read_project
 from massm.shape import population
 from massm.shape.population import PopulationSettings
 from massm.structures import Mesh
-from tests.conftest import make_blob
+from tests.conftest import ROOT, make_blob
 
 PARTICLES = ['--particles', '64', '--jobs', '1']
 
@@ -225,6 +226,68 @@ def test_new_shapes_join_a_fixed_model_and_change_nothing(cohort, tmp_path):
     written = {f: f.stat().st_mtime_ns for f in sorted(out.rglob('*')) if f.is_file()}
     assert run_command('build_pdm', command) == 0
     assert {f: f.stat().st_mtime_ns for f in sorted(out.rglob('*')) if f.is_file()} == written
+
+
+def with_a_horn() -> Mesh:
+    blob = make_blob()
+    along = blob.vertices @ (-1, 0, 1) / np.linalg.norm(blob.vertices, axis=1) / np.sqrt(2)
+    return blob.with_vertices(blob.vertices * (1 + 3.5 * np.exp((along - 1) / 0.02))[:, None])
+
+
+def rolled_up() -> Mesh:
+    x, y, z = make_blob().vertices.T
+    radius, turn = 25 + 0.5 * y, 2.6 * x / 28
+    shape = [radius * np.sin(turn), radius * np.cos(turn), 0.5 * z]
+    return make_blob().with_vertices(np.stack(shape, 1))
+
+
+def drawn_apart() -> Mesh:
+    x, y, z = make_blob().vertices.T
+    thin = 1 - 0.75 * np.exp(-((x / 5) ** 2))
+    return make_blob().with_vertices(np.stack([x + 80 * np.tanh(x / 3), y * thin, z * thin], 1))
+
+
+OFF, UNEVEN, FOLDED = 'lies off its surface', 'has uneven particles', 'is folded'
+TORN, OUTLIER = 'particles are torn from their neighbours', 'is an outlier'
+SIGNS = (OFF, UNEVEN, FOLDED, TORN, OUTLIER)
+ODD = {
+    'horned': (with_a_horn, {OFF}),
+    'rolled': (rolled_up, {OFF, UNEVEN, FOLDED}),
+    'apart': (drawn_apart, {OFF, UNEVEN, TORN}),
+}
+
+
+def signs(printed: str) -> dict[str, set[str]]:
+    """Of each shape, the signs of failure that a build told to look at."""
+    told: dict[str, set[str]] = {}
+    for name, words in re.findall(r'look at: \w+/(\w+) (.*)', printed):
+        told.setdefault(name, set()).update(s for s in SIGNS if s in words)
+    return told
+
+
+def test_signs_of_failure_are_told_of_the_shapes_that_show_them(cohort, tmp_path, capsys):
+    """Among usual ones, laid on the model that these make; and the page explains each."""
+    for i in range(5):
+        write_mesh(tmp_path / f'new/s{i}.ply', bent(i / 3 - 1))
+    for name, (make, _) in ODD.items():
+        write_mesh(tmp_path / f'new/{name}.ply', make())
+    command = ['--meshes', str(tmp_path / 'new'), '--out', str(tmp_path / 'out')]
+    assert run_command('build_pdm', [*command, '--fixed', str(cohort[1]), '--jobs', '1']) == 0
+    told = signs(capsys.readouterr().out)
+    assert told.keys() == ODD.keys() and told['horned'] == {OFF}
+    assert all(shown <= told[name] for name, (_, shown) in ODD.items())
+    page = (ROOT / 'docs/correspondences.md').read_text(encoding='utf-8')
+    assert all(sign in page for sign in SIGNS)
+
+
+def test_an_odd_training_shape_is_told_to_be_an_outlier(tmp_path, capsys):
+    for i in range(6):
+        write_mesh(tmp_path / f'm/s{i}.ply', bent(i / 2.5 - 1))
+    write_mesh(tmp_path / 'm/odd.ply', with_a_horn())
+    command = ['--meshes', str(tmp_path / 'm'), '--out', str(tmp_path / 'out'), '--same-axes']
+    assert run_command('build_pdm', [*command, '--jobs', '1', '--particles', '16']) == 0
+    told = signs(capsys.readouterr().out)
+    assert [name for name, shown in told.items() if OUTLIER in shown] == ['odd']
 
 
 def test_turned_shapes_are_laid_over_each_other(tmp_path):

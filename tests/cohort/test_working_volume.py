@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from massm.cohort.resample import resample
-from massm.cohort.working_volume import BODY_HU, body_extent, working_volume
+from massm.cohort.working_volume import BODY_HU, body_extent, stored, working_volume
 from massm.structures import Grid
 
 AIR, TISSUE = -1000.0, 40.0
@@ -68,3 +68,12 @@ def test_specks_are_no_body_and_no_body_is_kept_whole(scan):
     assert whole.is_close(grid.working(3.0)) and hu.shape == whole.shape
     hu, whole = working_volume(np.full(grid.shape, 80.0), grid, 3.0)
     assert whole.corners_mm().min() <= grid.corners_mm().min()
+
+
+@pytest.mark.parametrize(('modality', 'ends'), [('ct', [-1024, 3071]), ('mr', [0, 10000])])
+def test_values_beyond_the_range_are_stored_as_its_ends(modality, ends):
+    """Where whole numbers of 16 bits would begin again from the other side, too."""
+    values = np.array([-40000.0, -1500.0, 12.4, 20000.0, 40000.0])
+    found = stored(values, modality)
+    assert found.dtype == np.int16
+    assert found.tolist() == [ends[0], ends[0], 12, ends[1], ends[1]]

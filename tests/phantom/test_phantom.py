@@ -39,9 +39,14 @@ def test_true_surfaces_do_not_fold(tiny_source):
 def test_tissues_have_believable_hounsfield_units(tiny_source):
     expected = {
         'heart_ventricle_left': (200, 420),
+        'heart_ventricle_right': (120, 300),
+        'heart_atrium_left': (200, 420),
+        'heart_atrium_right': (120, 300),
         'lung_upper_lobe_left': (-920, -700),
+        'lung_upper_lobe_right': (-920, -700),
         'spleen': (60, 170),
     }
+    assert expected.keys() == set(ANATOMIES)
     volume, _ = read_volume(tiny_source / 's0001' / 'ct.nii.gz')
     assert np.percentile(volume, 1) < -950 and volume.max() > 300
     for name, (low, high) in expected.items():

@@ -10,6 +10,8 @@ from mmengine.registry import init_default_scope
 
 from massm.apis.config import load_config
 from massm.errors import ConfigError
+from massm.io.nifti import volume_grid
+from massm.io.particles import read_particles
 from massm.ops import sample_volume
 from massm.registry import DATASETS, MODELS
 from massm.shape.pdm import PointDistributionModel
@@ -22,7 +24,7 @@ from projects.deepssm.canvas import (
     whole_canvas,
     whole_cell_mm,
 )
-from projects.deepssm.hooks import DeepSSMPreparationHook, DeepSSMStageHook, plain_samples
+from projects.deepssm.hooks import DeepSSMPreparationHook, DeepSSMStageHook
 from projects.deepssm.image_encoder import ImageEncoder, encoded_size, smallest_size
 from projects.deepssm.shape_decoders import ParticleAutoencoder, PCADecoder, needed_modes
 from tests.conftest import ROOT, TINY_PARTICLES, TINY_SPACING
@@ -67,9 +69,18 @@ def test_the_autoencoder_counts_from_the_mean_in_units_of_the_spread(shapes):
     auto = ParticleAutoencoder(5, 10, hidden=(16, 8))
     auto.fit(model)
     assert auto.size == pytest.approx((known - known.mean(0)).std(ddof=0), rel=0.1)
-    moved = auto(auto.scores(torch.as_tensor(known, dtype=torch.float32)))
-    assert moved.shape == (12, 10, 3)
-    assert (moved - torch.as_tensor(model.mean)).abs().max() < 100 * auto.size
+    offsets = torch.randn(12, 30)
+    moved = torch.as_tensor(model.mean).float() + (auto.size * offsets).view(12, 10, 3)
+    assert torch.allclose(auto.scores(moved), auto.encoder(offsets), atol=1e-4)
+    assert auto(auto.scores(moved)).shape == (12, 10, 3)
+
+
+def test_the_autoencoder_of_one_shape_again_and_again_knows_no_other(shapes):
+    _, known = shapes
+    auto = ParticleAutoencoder(5, 10, hidden=(16, 8))
+    auto.fit(PointDistributionModel.fit(known[[0, 0, 0]]))
+    found = auto(torch.randn(4, 5)).detach()
+    assert np.allclose(found, known[0], atol=0.02)
 
 
 def test_a_whole_canvas_shows_the_scan_about_its_middle_and_inverts():
@@ -110,11 +121,8 @@ def test_local_particles_have_as_many_scores_of_shape_as_world_ones_and_six_of_p
     kept = {}
     for name in ('deepssm_l', 'deepssm_full_w'):
         _, model, dataset = build(name)
-        samples = list(plain_samples(dataset))
-        shapes = torch.stack([s.local_vox[0] * TINY_SPACING for s in samples if s.has_shape[0]])
-        world = torch.stack([s.world_mm[0] for s in samples if s.has_shape[0]])
-        own = shapes if name == 'deepssm_l' else world
-        kept[name] = model._scores_of(0, own.double().numpy())
+        from_middle, world = stored_shapes(dataset, 0)
+        kept[name] = model._scores_of(0, from_middle if name == 'deepssm_l' else world)
     assert kept['deepssm_l'] == kept['deepssm_full_w'] + 6
 
 
@@ -166,6 +174,21 @@ def build(tiny_dataset):
     return make
 
 
+def stored_shapes(dataset, k):
+    """An anatomy's training shapes as their files have them, mm: local ones ``[N, M, 3]`` counted
+    from the middle of their volume, and world ones."""
+    manifest = dataset.manifest
+    local, world = [], []
+    for subject in manifest.of_split('train'):
+        entry = subject.anatomies[NAMES[k]]
+        if entry.has_particles:
+            grid = volume_grid(manifest.path(subject.image))
+            middle = grid.to_patient((np.array(grid.shape) - 1) / 2)
+            local.append(read_particles(manifest.path(entry.local)) - middle)
+            world.append(read_particles(manifest.path(entry.world)))
+    return np.stack(local).astype(np.float64), np.stack(world).astype(np.float64)
+
+
 class Runner:
     """What the hooks use of a runner."""
 
@@ -213,16 +236,48 @@ def test_scores_of_zero_give_the_mean_shape_where_it_lies(build):
     for encoder in model.encoders:
         encoder.layers[-1].weight.data.zero_()
         encoder.layers[-1].bias.data.zero_()
-    samples = list(plain_samples(dataset))
-    k = 1
-    middles = [(torch.tensor(s.image_shape) - 1) / 2 for s in samples]
-    own = [s.local_vox[k] - m for s, m in zip(samples, middles, strict=True) if s.has_shape[k]]
-    item = dataset[0]
+    item, k = dataset[0], 1
     data = model.data_preprocessor({key: [item[key]] for key in item}, False)
     with torch.no_grad():
         found = model.eval()(**data, mode='predict')[0]
-    expected = torch.stack(own).mean(0) + (torch.tensor(found.image_shape) - 1) / 2
+    mean = torch.as_tensor(stored_shapes(dataset, k)[0].mean(0) / TINY_SPACING).float()
+    expected = mean + (torch.tensor(found.image_shape) - 1) / 2
     assert torch.allclose(found.pred_local_vox[k], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize('name', ['deepssm_l', 'deepssm_full_w', 'deepssm_w'])
+def test_the_canvas_shows_every_training_shape_and_is_no_larger(build, name):
+    """An aligned one each anatomy and a margin of 10 mm; a whole one every scan."""
+    _, model, dataset = build(name)
+    DeepSSMPreparationHook().before_train(Runner(model, dataset))
+    for k, cell in enumerate(model.cell_mm):
+        half = (cell * torch.tensor(model.canvas) / 2).numpy()
+        from_middle, world = stored_shapes(dataset, k)
+        if name == 'deepssm_w':
+            reach = np.abs(world - model.middle_mm[k].numpy()).max((0, 1)) + model.margin_mm
+            assert model.margin_mm == 10
+        else:
+            reach = dataset.sizes().max(0) * TINY_SPACING / 2
+            assert (np.abs(from_middle) < half).all()
+        assert (reach / half).max() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize('name', ['deepssm_l', 'deepssm_w', 'tl_deepssm_w'])
+def test_an_anatomy_that_a_patient_lacks_costs_nothing(build, name):
+    _, model, dataset = build(name)
+    DeepSSMPreparationHook().before_train(Runner(model, dataset))
+    model.eval()
+    item = next(i for i in dataset if i['data_samples'].has_shape.all())
+    bare = copy.deepcopy(item)
+    for key in ('local_vox', 'world_mm', 'has_shape'):
+        getattr(bare['data_samples'], key).zero_()
+    for stage in model.stages:
+        model.stage, found = stage, []
+        for items in ([item], [item, bare], [bare]):
+            batch = {key: [copy.deepcopy(i[key]) for i in items] for key in item}
+            data = model.data_preprocessor(batch, True)
+            found.append(float(model(**data, mode='loss')[f'loss_{stage}'].detach()))
+        assert found[1] == pytest.approx(found[0], rel=1e-4) and found[2] == 0 < found[0]
 
 
 def test_settings_that_do_not_go_together_are_one_sentence(build):

@@ -1,8 +1,9 @@
 """Odd inputs and what must come of them: a result (with a warning), or one sentence.
 
 Each case is a function of a folder, the phantom's voxels and its affine, and returns what to give
-to ``massm infer``. ``OK`` ones must give a result; the text is part of a warning. ``BAD`` ones must
-end with exit code 1 and one sentence that holds the text.
+to ``massm infer``. ``OK`` ones must give a result and a warning for each text, of which it is part,
+and no others: the phantom's slices are 8 mm apart. ``BAD`` ones must end with exit code 1 and one
+sentence that holds the text.
 """
 
 import gzip
@@ -27,8 +28,8 @@ OK: dict = {}
 BAD: dict = {}
 
 
-def ok(warning=''):
-    return lambda case: OK.setdefault(case.__name__, (case, warning))
+def ok(*warnings, slices='slices 8.'):
+    return lambda case: OK.setdefault(case.__name__, (case, (*warnings, slices)))
 
 
 def bad(message):
@@ -126,7 +127,7 @@ def values_of_no_tissue(f, d, a):
     return nifti(f / 'a.nii.gz', (20 * d).astype(np.int32), a)
 
 
-@ok('apart')
+@ok(slices='slices 16.')
 def thick_slices(f, d, a):
     thin = np.diag([1, 1, 2.0, 1])
     return nifti(f / 'a.nii.gz', d[:, :, ::2].astype(np.int16), a @ thin)
@@ -143,7 +144,7 @@ def half_the_body(f, d, a):
     return nifti(f / 'a.nii.gz', d[:, :, : d.shape[2] // 2].astype(np.int16), a)
 
 
-@ok()
+@ok('no air')
 def small_field_of_view(f, d, a):
     return nifti(f / 'a.nii.gz', d[5:10, 5:10, 5:10].astype(np.int16), a)
 
@@ -394,7 +395,7 @@ def singular_affine(f, d, a):
     return f / 'a.nii.gz'
 
 
-@bad('')
+@bad('finite 4x4 affine')
 def affine_not_a_number(f, d, a):
     image = nibabel.Nifti1Image(d.astype(np.int16), a)
     image.header['srow_x'] = np.nan
