@@ -24,6 +24,9 @@ WARNINGS = {
 # A value this many times the median over the subjects is worth a look, if it matters at all.
 NOTABLE, MATTERS = 3.0, {'surface_distance_mm': 0.3, 'spacing_cv': 0.25, 'folded': 0.01}
 
+# Of fewer shapes than this a median says nothing of what is usual.
+FEW = 5
+
 # How many shapes the usual turn is worth.
 AS_IF = 4
 
@@ -102,8 +105,9 @@ def quality_table(
     """Per subject: quality, Mahalanobis distance by the ``judging`` model's modes (``None`` where
     it has none), and ``warnings`` in words; ``odd`` are the outliers."""
     measured = {r.source.id: asdict(r.quality) for r in good if r.quality is not None}
+    usual = measured.values() if len(measured) >= FEW else ()
     limits = {
-        key: max(least, NOTABLE * float(np.median([m[key] for m in measured.values()] or [0.0])))
+        key: max(least, NOTABLE * float(np.median([m[key] for m in usual] or [0.0])))
         for key, least in MATTERS.items()
     }
     table = {}

@@ -34,6 +34,7 @@ from massm.inference.earlier_results import (
     check_out,
     check_replaceable,
     has_result_of,
+    named_before,
 )
 from massm.inference.model_search import find_model
 from massm.inference.result_formats import DEFAULT_FORMATS, FORMATS
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     inferencer = _inferencer(args)
     images = inferencer.list_images(list(args.inputs))
-    names = unique_names(images)
+    names = named_before(args.out, images, unique_names(images), args.series)
     make_writable(args.out)
     check_out(args.out)
     done, faults = _infer(inferencer, images, names, args)

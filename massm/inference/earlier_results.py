@@ -1,6 +1,7 @@
 """What earlier runs of inference left: which files are theirs, and which are somebody else's."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from massm.errors import ConfigError, MassmError
@@ -23,7 +24,8 @@ def read_result(folder: Path) -> dict | None:
 
 def result_folders(out: Path) -> list[str]:
     """The names of all results in ``out``, sorted."""
-    return sorted(p.name for p in out.iterdir() if p.is_dir() and read_result(p) is not None)
+    folders = (p for p in out.iterdir() if p.is_dir() and not p.name.startswith('.'))
+    return sorted(p.name for p in folders if read_result(p) is not None)
 
 
 def files_of(folder: Path) -> set[Path]:
@@ -81,6 +83,22 @@ def has_result_of(folder: Path, image: str | Path, series: str | None = None) ->
         return earlier is not None and _is_of(earlier, Path(image)) and _may_be_of(earlier, series)
     except (OSError, MassmError):
         return False
+
+
+def named_before(
+    out: Path, images: Sequence[Path], names: Sequence[str], series: str | None = None
+) -> list[str]:
+    """The ``names`` of the images' results in ``out``, but where it holds that of an image under
+    another name, as a run with other images gave it, that one: else a patient counts twice."""
+    known = result_folders(out) if out.is_dir() else []
+
+    def earlier(image: Path, name: str) -> str:
+        if (out / name).exists():
+            return name
+        others = (other for other in known if other not in names)
+        return next((o for o in others if has_result_of(out / o, image, series)), name)
+
+    return [earlier(image, name) for image, name in zip(images, names, strict=True)]
 
 
 def _may_be_of(earlier: dict, series: str | None) -> bool:

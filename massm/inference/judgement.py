@@ -1,5 +1,6 @@
 """Whether what the network found can be relied on, in a word and a sentence."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,7 @@ def judge(
     z_scores: np.ndarray | None,
     uncertainty: Uncertainty | None = None,
 ) -> tuple[AnatomyStatus, str]:
-    """The status of an anatomy and why.
+    """The status of an anatomy and why; of one that is cut the other doubts, too.
 
     Args:
         score: that it is there; ``threshold`` the lowest that says so.
@@ -54,25 +55,32 @@ def judge(
     """
     if score < threshold:
         return AnatomyStatus.ABSENT, f'score {score:.2f} is below {threshold:.2f}'
+    doubts = '; '.join(_doubts(score, threshold, z_scores, uncertainty))
     outside = 1 - float(np.mean(seen))
     if outside > OUTSIDE_SHARE:
-        return (
-            AnatomyStatus.TRUNCATED,
-            f'{100 * outside:.0f} % outside the field of view: extrapolated there',
-        )
+        cut = f'{100 * outside:.0f} % outside the field of view: extrapolated there'
+        return AnatomyStatus.TRUNCATED, f'{cut}; {doubts}' if doubts else cut
+    return (AnatomyStatus.LOW_CONFIDENCE if doubts else AnatomyStatus.OK), doubts
+
+
+def _doubts(
+    score: float, threshold: float, z_scores: np.ndarray | None, uncertainty: Uncertainty | None
+) -> Iterator[str]:
+    """Each reason not to rely on what was found."""
     if score < min((1 + LOW_SCORE) * threshold, threshold + LOW_SCORE * (1 - threshold)):
-        return AnatomyStatus.LOW_CONFIDENCE, f'score {score:.2f} is barely above {threshold:.2f}'
+        yield f'score {score:.2f} is barely above {threshold:.2f}'
     if uncertainty is not None and uncertainty.is_unusual:
-        return (
-            AnatomyStatus.LOW_CONFIDENCE,
-            f'the surface is uncertain by {uncertainty.particles_mm.mean():.1f} mm, usual is up to '
-            f'{uncertainty.usual_mm:.1f} mm',
-        )
+        told, usual = _apart(float(uncertainty.particles_mm.mean()), uncertainty.usual_mm)
+        yield f'the surface is uncertain by {told} mm, usual is up to {usual} mm'
     if z_scores is not None and len(z_scores) and np.abs(z_scores).max() > UNUSUAL:
         mode = int(np.abs(z_scores).argmax())
-        return (
-            AnatomyStatus.LOW_CONFIDENCE,
+        yield (
             f'{abs(z_scores[mode]):.1f} standard deviations from the training mean along mode '
-            f'{mode + 1}',
+            f'{mode + 1}'
         )
-    return AnatomyStatus.OK, ''
+
+
+def _apart(a: float, b: float) -> tuple[str, str]:
+    """Two lengths with a decimal, with two where one does not tell them apart."""
+    digits = 1 if f'{a:.1f}' != f'{b:.1f}' else 2
+    return f'{a:.{digits}f}', f'{b:.{digits}f}'

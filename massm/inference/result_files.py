@@ -13,7 +13,7 @@ from massm.errors import ConfigError
 from massm.inference.earlier_results import RESULT_FORMAT, check_replaceable, files_of
 from massm.inference.result_formats import DEFAULT_FORMATS, FORMATS, MESH_FORMATS
 from massm.inference.results import InferenceResult, ShapeResult
-from massm.io.atomic import write_text
+from massm.io.atomic import UMASK, write_text
 from massm.io.dicom_seg import write_segmentation
 from massm.io.digest import content_digest
 from massm.io.meshes import write_mesh
@@ -70,7 +70,7 @@ def write_result(
             write_segmentation(temporary / 'labels.dcm', labels, names, result.slices)
         text = json.dumps(to_json(result, formats), indent=1)
         write_text(temporary / 'result.json', text + '\n')
-        temporary.chmod(0o755)
+        temporary.chmod(0o777 & ~UMASK)
         _replace(folder, temporary, result)
         return result
     finally:

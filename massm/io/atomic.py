@@ -91,11 +91,15 @@ def _fill(folder: Path, made: Path, own: Collection[str]) -> None:
 
 
 def _copy_others(source: Path, target: Path, own: Collection[str]) -> None:
-    for file in (p for p in source.rglob('*') if p.is_file()):
-        name = file.relative_to(source)
-        if name.as_posix() not in own and not (target / name).exists():
+    """Links as links, whatever they lead to, and empty folders too."""
+    for path in source.rglob('*'):
+        name = path.relative_to(source)
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                (target / name).mkdir(parents=True, exist_ok=True)
+        elif name.as_posix() not in own and not (target / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(file, target / name)
+            shutil.copy2(path, target / name, follow_symlinks=False)
 
 
 def copy_file(source: Path, target: Path) -> None:

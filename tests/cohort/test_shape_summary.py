@@ -1,14 +1,16 @@
 """``stats.json``: what it says of shapes, training ones and others."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from massm.cohort.shape_folder import RegisteredShape
-from massm.cohort.shape_summary import write_summary
+from massm.cohort.shape_summary import quality_table, write_summary
 from massm.cohort.surface_cohort import ShapeSource
 from massm.io.particles import write_particles
+from massm.shape.pdm import PointDistributionModel
 from massm.shape.quality import Quality
 from massm.structures import RigidTransform
 
@@ -62,3 +64,18 @@ def test_new_shapes_that_are_all_left_out_leave_empty_statistics(summary, tmp_pa
     stats = json.loads((tmp_path / 'new/stats.json').read_text())
     assert stats['left_out'] == {'n': 'too large'} and stats['quality'] == {}
     assert stats['generalization'] == [] and stats['generalization_shapes'] == 0
+
+
+@pytest.mark.parametrize('count', [1, 2, 9])
+def test_an_odd_shape_is_told_though_it_is_all_that_a_median_is_of(tmp_path, rng, count):
+    """One or two new to a fixed model; where all are like it, it is what is usual."""
+    shapes = rng.normal(size=(count, 20, 3))
+    results = []
+    for i, shape in enumerate(shapes):
+        write_particles(tmp_path / f'world/s{i}.particles', shape)
+        source = ShapeSource(f's{i}', tmp_path / f's{i}.ply', train=False)
+        off = replace(FINE, surface_distance_mm=0.7)
+        results.append(RegisteredShape(source, RigidTransform(np.eye(4)), off))
+    table = quality_table(tmp_path, results, PointDistributionModel.fit(shapes), set())
+    told = [] if count == 9 else ['lies off its surface (0.7)']
+    assert all(row['warnings'] == told for row in table.values())

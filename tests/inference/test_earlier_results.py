@@ -15,7 +15,12 @@ from massm.commands.infer import unique_names
 from massm.errors import ConfigError
 from massm.inference import earlier_results
 from massm.inference.cohort_files import write_cohort_files
-from massm.inference.earlier_results import check_out, check_replaceable, has_result_of
+from massm.inference.earlier_results import (
+    check_out,
+    check_replaceable,
+    has_result_of,
+    named_before,
+)
 from massm.inference.model_directory import export_model
 from massm.inference.model_identity import ModelIdentity
 from massm.inference.result_files import write_result
@@ -102,6 +107,21 @@ def test_two_patients_never_share_a_folder_and_a_copy_is_the_same_scan(tmp_path,
     scan.rename(tmp_path / 'ct.nii')
     with pytest.raises(ConfigError, match='is the result of another image'):
         check_replaceable(out, tmp_path / 'ct.nii')
+
+
+def test_a_scan_keeps_its_name_whatever_it_is_named_with(tmp_path):
+    """In a run beside another ``ct.nii.gz`` it was ``p1_ct``; alone it would be ``ct``."""
+    out, scans = tmp_path / 'out', [tmp_path / f'p{i}/ct.nii.gz' for i in (1, 2)]
+    for i, scan in enumerate(scans):
+        scan.parent.mkdir()
+        scan.write_bytes(bytes([i]) * 100)
+        write_result(out / f'p{i + 1}_ct', replace(result('spleen'), source=str(scan)))
+    assert named_before(out, scans[:1], ['ct']) == ['p1_ct']
+    assert named_before(out, scans, ['p1_ct', 'p2_ct']) == ['p1_ct', 'p2_ct']
+    assert named_before(tmp_path / 'elsewhere', scans[:1], ['ct']) == ['ct']
+    (out / 'p1_ct').rename(out / '.partial-abc')  # left by a run that was killed
+    assert earlier_results.result_folders(out) == ['p2_ct']
+    assert named_before(out, scans[:1], ['ct']) == ['ct']
 
 
 def test_another_series_of_the_same_folder_is_another_image(tmp_path, monkeypatch):

@@ -14,7 +14,14 @@ def test_an_uncertain_surface_is_of_low_confidence_in_millimetres():
     assert status is AnatomyStatus.LOW_CONFIDENCE
     assert reason == 'the surface is uncertain by 4.5 mm, usual is up to 3.0 mm'
     # Where part of it is not seen, that says more.
-    assert judge(0.9, 0.3, np.arange(10) > 3, None, unsure)[0] is AnatomyStatus.TRUNCATED
+    status, reason = judge(0.31, 0.3, np.arange(10) > 3, np.array([0.0, 5.2]), unsure)
+    assert status is AnatomyStatus.TRUNCATED and reason == (
+        '40 % outside the field of view: extrapolated there; score 0.31 is barely above 0.30; the '
+        'surface is uncertain by 4.5 mm, usual is up to 3.0 mm; 5.2 standard deviations from the '
+        'training mean along mode 2'
+    )
+    barely = Uncertainty(np.full(10, 3.04), usual_mm=3.0)
+    assert judge(0.9, 0.3, SEEN, None, barely)[1].endswith('by 3.04 mm, usual is up to 3.00 mm')
     assert judge(0.1, 0.3, SEEN, None, unsure)[0] is AnatomyStatus.ABSENT
 
 

@@ -212,6 +212,20 @@ def test_a_folder_is_replaced_whole_or_not_at_all_and_keeps_what_is_not_its_own(
     assert [p.name for p in tmp_path.iterdir()] == ['model']
 
 
+def test_links_and_empty_folders_stay_what_they_are_in_a_replaced_folder(tmp_path):
+    folder, data = tmp_path / 'model', tmp_path / 'data'
+    for made in (folder / 'empty', data):
+        made.mkdir(parents=True)
+    (data / 'large').write_text('scan')
+    for name, leads_to in (('folder', data), ('file', data / 'large'), ('broken', data / 'gone')):
+        (folder / name).symlink_to(leads_to)
+    with replacing_folder(folder, {'a'}) as made:
+        (made / 'a').write_text('new')
+    assert (folder / 'empty').is_dir() and (folder / 'a').read_text() == 'new'
+    assert all((folder / name).is_symlink() for name in ('folder', 'file', 'broken'))
+    assert [p.name for p in data.iterdir()] == ['large']
+
+
 def test_a_folder_that_cannot_be_put_in_place_leaves_the_older_one(tmp_path, monkeypatch):
     (tmp_path / 'model').mkdir()
     (tmp_path / 'model/a').write_text('old')
