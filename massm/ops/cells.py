@@ -1,7 +1,8 @@
 """Where a cell of a stride-s feature map lies in the input volume.
 
 Every stride of the network is a convolution or pooling centred on its output (kernel 2p+1, padding
-p), so cell c looks at voxel c·s; an impulse through the real network pins this in the tests.
+p), so cell c looks at voxel c·s; an impulse through the real network pins this in the tests. A stem
+of even kernel looks half a voxel below that, which the maps that follow learn.
 """
 
 from collections.abc import Sequence
