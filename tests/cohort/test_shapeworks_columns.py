@@ -110,6 +110,20 @@ def test_splits_go_to_shapeworks_and_come_back(project, tmp_path, capsys):
         assert stats(place, capsys) == expected
 
 
+def test_splits_have_synonyms_and_no_other_word_counts_as_training(project, tmp_path, capsys):
+    words = {'a': 'Training', 'b': 'validation', 'c': 'TESTING', 'd': ' '}
+    path = project({name: {'group_split': word} for name, word in words.items()})
+    assert bring(path, tmp_path / 'data') == 0
+    splits = {s.id: s.split for s in load_manifest(tmp_path / 'data').subjects}
+    assert splits == {'a': 'train', 'b': 'val', 'c': 'test', 'd': 'train'}
+    assert stats(path, capsys) == of(path, 'ad')
+    path = project({'b': {'group_split': 'holdout'}})
+    for code in (bring(path, tmp_path / 'other'), run_command('shape_stats', [str(path)])):
+        assert code == 1
+    assert capsys.readouterr().err.count("b has group_split 'holdout'; use one of train, val") == 2
+    assert not (tmp_path / 'other').exists()
+
+
 def test_shapes_laid_on_a_fixed_model_do_not_make_it(project, tmp_path, capsys):
     path = project({'a': {'fixed': 'true'}, 'b': {'fixed': 'true'}})
     assert bring(path, tmp_path / 'data') == 0
