@@ -18,6 +18,7 @@ from massm.cohort.manifest import (
     SubjectEntry,
     load_manifest,
 )
+from massm.cohort.manifest_update import LOCK
 from massm.cohort.working_volume import stored
 from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.transforms import LoadMasks, LoadParticles, LoadVolume, ShapeModelWarp
@@ -36,7 +37,7 @@ TRIES = 10
 # What asks for shapes nearer to those there are, by their kind.
 LESS_FAR = {'kde': 'a smaller --spread', 'gaussian': '--kind kde, which stays nearer to patients'}
 # Of the source, what the next run of other commands would use and no network reads.
-LEFT_BEHIND = ('.prepare', '.mended', '.unfinished')
+LEFT_BEHIND = ('.prepare', '.mended', '.unfinished', LOCK)
 
 
 @dataclass(frozen=True)

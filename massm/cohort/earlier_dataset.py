@@ -62,16 +62,16 @@ def _check_ours(out: Path) -> None:
         )
 
 
-def with_correspondences(manifest: Manifest, earlier: Manifest | None) -> Manifest:
+def with_correspondences(manifest: Manifest, earlier: Manifest) -> Manifest:
     """The manifest with the particles and templates of those anatomies of which nothing changed
     since they were built: the same whole shapes, in the same splits."""
-    for anatomy in manifest.anatomies if earlier is not None else ():
+    for anatomy in manifest.anatomies:
         if anatomy in earlier.templates and _holds(manifest, earlier, anatomy):
             manifest = _carried_over(manifest, earlier, anatomy)
     return manifest
 
 
-def with_imported(manifest: Manifest, earlier: Manifest | None, ids: list[str]) -> Manifest:
+def with_imported(manifest: Manifest, earlier: Manifest, ids: list[str]) -> Manifest:
     """The manifest with the shapes that were imported into the earlier dataset, where the source
     says nothing of them; without their particles yet.
 
@@ -80,7 +80,7 @@ def with_imported(manifest: Manifest, earlier: Manifest | None, ids: list[str]) 
     """
     subjects = {s.id: s for s in manifest.subjects}
     anatomies = list(manifest.anatomies)
-    for old in earlier.subjects if earlier is not None else ():
+    for old in earlier.subjects:
         is_gone = old.id not in ids and record_file(manifest.root, old.id).is_file()
         has_failed = old.id in ids and old.id not in subjects
         if is_gone or has_failed:

@@ -28,6 +28,7 @@ from massm.cohort.manifest import (
     subject_from_json,
     subject_to_json,
 )
+from massm.cohort.manifest_update import update_manifest
 from massm.cohort.resample import resample_mask
 from massm.cohort.source_masks import LOST_SHARE, check_distinct, check_inside
 from massm.cohort.sources.subject import SourceMask, SourceSubject, subject_files
@@ -114,10 +115,9 @@ def write_manifest(
     out: Path,
     options: PrepareOptions,
     results: list[SubjectResult],
-    earlier: Manifest | None = None,
 ) -> Manifest:
     """Writes ``dataset.json`` from the subjects that could be used, with the shapes that were
-    imported into the ``earlier`` dataset and those of its correspondences that still hold.
+    imported into the dataset that is there, and those of its correspondences that still hold.
 
     Raises:
         DatasetError: none could.
@@ -133,10 +133,12 @@ def write_manifest(
         open=options.open,
         modality=options.modality,
     )
-    manifest = with_imported(manifest, earlier, [result.id for result in results])
-    manifest = with_correspondences(manifest, earlier)
-    manifest.save()
-    return manifest
+
+    def change(earlier: Manifest) -> Manifest:
+        imported = with_imported(manifest, earlier, [result.id for result in results])
+        return with_correspondences(imported, earlier)
+
+    return update_manifest(out, change, otherwise=manifest)
 
 
 def prepare_subject(

@@ -3,16 +3,20 @@
 import json
 import os
 import shutil
+import time
 from argparse import ArgumentParser
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from massm.cli import run_command
+from massm.cohort import prepare as prepare_module
 from massm.cohort import shape_folder
-from massm.cohort.correspondences import check_built, enter_shapes
+from massm.cohort.correspondences import check_built, enter_shapes, without_shapes
 from massm.cohort.manifest import AnatomyEntry, load_manifest
+from massm.cohort.manifest_update import update_manifest
 from massm.cohort.shape_folder import RegisteredShape
 from massm.cohort.shape_records import (
     particle_file,
@@ -104,6 +108,77 @@ def test_what_is_begun_counts_as_not_built_until_it_is_done(dataset, monkeypatch
     assert not mirror.exists() and all(entry.local is None for entry in entries(out))
     with pytest.raises(DatasetError, match='has no correspondences of organ; run massm pdm'):
         check_built(out, ['organ'])
+
+
+def built_while(interfere, out, monkeypatch):
+    """``pdm`` of the dataset, with ``interfere`` called when the shapes are done."""
+    register = shape_folder.register_shapes
+
+    def slowly(*args, **options):
+        results = register(*args, **options)
+        interfere()
+        return results
+
+    monkeypatch.setattr(shape_folder, 'register_shapes', slowly)
+    words = [str(out), '--anatomies', 'organ', '--particles', '16', '--jobs', '1']
+    return run_command('build_pdm', words)
+
+
+def test_what_another_command_enters_while_shapes_are_built_stays(dataset, monkeypatch):
+    _, out = dataset
+
+    def enter_other():
+        manifest = load_manifest(out)
+        replace(manifest, templates={**manifest.templates, 'other': 'shapes/other/t.json'}).save()
+
+    assert built_while(enter_other, out, monkeypatch) == 0
+    assert set(load_manifest(out).templates) == {'organ', 'other'}
+    assert all(entry.has_particles for entry in entries(out))
+
+
+def test_shapes_of_a_dataset_that_changed_meanwhile_are_not_entered(dataset, monkeypatch, capsys):
+    source, out = dataset
+
+    def add_subject():
+        write_subject(source / 'd', AFFINE, mask=ellipsoid(radii=(8, 7, 6)))
+        (source / 'meta.csv').write_text(META + 'd;train\n')
+        assert prepare(source, out) == 0
+
+    assert built_while(add_subject, out, monkeypatch) == 1
+    assert 'changed its shapes or their splits meanwhile' in capsys.readouterr().out
+    assert [s.id for s in load_manifest(out).subjects] == ['a', 'b', 'c', 'd']
+    with pytest.raises(DatasetError, match='has no correspondences of organ'):
+        check_built(out, ['organ'])
+
+
+def test_shapes_that_are_built_while_prepare_runs_stay(dataset, monkeypatch):
+    source, out = dataset
+    built = (out / 'dataset.json').read_text()
+    without_shapes(load_manifest(out), ['organ']).save()
+    prepared = prepare_module.prepare_subjects
+
+    def slowly(*args):
+        (out / 'dataset.json').write_text(built)
+        yield from prepared(*args)
+
+    monkeypatch.setattr(prepare_module, 'prepare_subjects', slowly)
+    assert prepare(source, out) == 0
+    assert (out / 'dataset.json').read_text() == built
+
+
+def test_of_changes_at_the_same_time_none_is_lost(dataset):
+    _, out = dataset
+
+    def add(name):
+        def change(manifest):
+            time.sleep(0.02)
+            return replace(manifest, templates={**manifest.templates, name: f'{name}.json'})
+
+        update_manifest(out, change)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(add, 'abcdefgh'))
+    assert set(load_manifest(out).templates) == {'organ', *'abcdefgh'}
 
 
 def test_what_changed_must_be_built_again_and_training_says_so(dataset, capsys):
