@@ -6,6 +6,7 @@ from pathlib import Path
 
 from massm.cohort.correspondences import is_imported, shapes_folder
 from massm.cohort.manifest import FORMAT, AnatomyEntry, Manifest, SubjectEntry, load_manifest
+from massm.cohort.shape_folder import is_built
 from massm.cohort.shape_records import is_surface_of
 from massm.errors import DatasetError
 from massm.io.records import write_record
@@ -66,7 +67,8 @@ def with_correspondences(manifest: Manifest, earlier: Manifest) -> Manifest:
     """The manifest with the particles and templates of those anatomies of which nothing changed
     since they were built: the same whole shapes, in the same splits."""
     for anatomy in manifest.anatomies:
-        if anatomy in earlier.templates and _holds(manifest, earlier, anatomy):
+        is_missing = anatomy in earlier.templates and anatomy not in manifest.templates
+        if is_missing and _holds(manifest, earlier, anatomy):
             manifest = _carried_over(manifest, earlier, anatomy)
     return manifest
 
@@ -125,8 +127,12 @@ def changes(manifest: Manifest, earlier: Manifest | None) -> list[str]:
             f'not in the dataset any more: {", ".join(lost)}; name them with --anatomies to keep '
             'them'
         )
+    # Of some an interrupted run left nothing but their folder.
     stale = [
-        a for a in earlier.templates if a in manifest.anatomies and a not in manifest.templates
+        a
+        for a in manifest.anatomies
+        if a not in (*manifest.templates, *manifest.open)
+        and (a in earlier.templates or is_built(shapes_folder(manifest, a)))
     ]
     if stale:
         remarks.append(f'correspondences must be built again: {", ".join(stale)}; run massm pdm')

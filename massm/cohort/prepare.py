@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
+from massm.cohort.correspondences import without_shapes
 from massm.cohort.earlier_dataset import (
     mark_unfinished,
     record_file,
@@ -111,13 +112,53 @@ def prepare_subjects(
         yield from Parallel(n_jobs=jobs, return_as='generator_unordered')(tasks)
 
 
+def withdraw_changed(
+    subjects: Sequence[SourceSubject], out: Path, options: PrepareOptions, earlier: Manifest | None
+) -> Manifest | None:
+    """Has correspondences of the ``earlier`` dataset whose surfaces may now be replaced count as
+    not built, so that an interruption leaves no particles of earlier surfaces.
+
+    Returns:
+        The earlier dataset with the templates of those alone, of which some may hold after all.
+    """
+    if earlier is None or not earlier.templates:
+        return None
+    known = {subject.id: subject for subject in earlier.subjects}
+    stale: set[str] = set()
+    for subject in subjects:
+        if subject.id in known and not _is_done(subject, out, options):
+            stale.update(_replaceable(known[subject.id], subject))
+    if stale:
+        update_manifest(out, lambda manifest: without_shapes(manifest, stale))
+    templates = {name: file for name, file in earlier.templates.items() if name in stale}
+    return replace(earlier, templates=templates)
+
+
+def _is_done(subject: SourceSubject, out: Path, options: PrepareOptions) -> bool:
+    source = _source_fingerprint(subject, options)
+    return _earlier_result(record_file(out, subject.id), source, out) is not None
+
+
+def _replaceable(earlier: SubjectEntry, subject: SourceSubject) -> list[str]:
+    """The anatomies with particles that may get another surface: all but those that were imported
+    and of which the source has no masks."""
+    masks = subject.masks.names()
+    return [
+        name
+        for name, entry in earlier.anatomies.items()
+        if entry.has_particles and (name in masks or not entry.is_shape_alone)
+    ]
+
+
 def write_manifest(
     out: Path,
     options: PrepareOptions,
     results: list[SubjectResult],
+    withdrawn: Manifest | None = None,
 ) -> Manifest:
     """Writes ``dataset.json`` from the subjects that could be used, with the shapes that were
-    imported into the dataset that is there, and those of its correspondences that still hold.
+    imported into the dataset that is there, and those of its correspondences, and of those
+    ``withdrawn`` (:func:`withdraw_changed`), that still hold.
 
     Raises:
         DatasetError: none could.
@@ -136,7 +177,8 @@ def write_manifest(
 
     def change(earlier: Manifest) -> Manifest:
         imported = with_imported(manifest, earlier, [result.id for result in results])
-        return with_correspondences(imported, earlier)
+        held = with_correspondences(imported, earlier)
+        return held if withdrawn is None else with_correspondences(held, withdrawn)
 
     return update_manifest(out, change, otherwise=manifest)
 

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError, DatasetError, ImageError: nothing can be prepared.
     """
     from massm.cohort.earlier_dataset import changes, check_apart, load_earlier, remove_gone
-    from massm.cohort.prepare import prepare_subjects, write_manifest
+    from massm.cohort.prepare import prepare_subjects, withdraw_changed, write_manifest
     from massm.cohort.sources.find import check_anatomies, find_source
     from massm.cohort.sources.request import Request
     from massm.cohort.splits import read_splits
@@ -90,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
     check_apart(args.source, args.out)
     earlier = load_earlier(args.out, ids)
     make_writable(args.out)
+    withdrawn = withdraw_changed(source.subjects, args.out, options, earlier)
     results = list(
         track(
             prepare_subjects(source.subjects, args.out, options, splits, args.jobs),
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     results.sort(key=lambda result: result.id)
     _report(results, options)
     print(f'{MODALITIES[source.modality].title} in the layout {source.layout}')
-    manifest = write_manifest(args.out, options, results)
+    manifest = write_manifest(args.out, options, results, withdrawn)
     for name in remove_gone(args.out, earlier, ids):
         print(f'removed: {name}: not in {args.source} any more')
     for remark in changes(manifest, earlier):

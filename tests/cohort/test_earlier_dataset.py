@@ -110,6 +110,29 @@ def test_what_is_begun_counts_as_not_built_until_it_is_done(dataset, monkeypatch
         check_built(out, ['organ'])
 
 
+def test_a_subject_that_is_begun_anew_leaves_no_particles_on_another_surface(
+    dataset, monkeypatch, capsys
+):
+    source, out = dataset
+    before = (out / 'dataset.json').read_text()
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_module, 'write_manifest', interrupted)
+        assert prepare(source, out) == 130
+        assert (out / 'dataset.json').read_text() == before
+        write_subject(source / 'b', AFFINE, mask=ellipsoid((20, 18, 18)))
+        assert prepare(source, out) == 130
+    assert all(entry.local is None for entry in entries(out))
+    with pytest.raises(DatasetError, match='has no correspondences of organ; run massm pdm'):
+        check_built(out, ['organ'])
+    (out / 'shapes/organ/correspondence.npz').touch()
+    assert prepare(source, out) == 0
+    assert 'built again: organ; run massm pdm' in capsys.readouterr().out
+
+
 def built_while(interfere, out, monkeypatch):
     """``pdm`` of the dataset, with ``interfere`` called when the shapes are done."""
     register = shape_folder.register_shapes
