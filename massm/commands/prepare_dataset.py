@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError, DatasetError, ImageError: nothing can be prepared.
     """
     from massm.cohort.earlier_dataset import changes, check_apart, load_earlier, remove_gone
+    from massm.cohort.output_folder import check_not_theirs
     from massm.cohort.prepare import prepare_subjects, withdraw_changed, write_manifest
     from massm.cohort.sources.find import check_anatomies, find_source
     from massm.cohort.sources.request import Request
@@ -89,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
     splits = read_splits(args.source, ids, args.seed, known)
     check_apart(args.source, args.out)
     earlier = load_earlier(args.out, ids)
+    check_not_theirs(args.out, ids, options.anatomies, earlier)
     make_writable(args.out)
     withdrawn = withdraw_changed(source.subjects, args.out, options, earlier)
     results = list(

@@ -258,6 +258,23 @@ def test_other_subjects_in_the_same_folder_are_refused(dataset, tmp_path, capsys
     assert (out / 'dataset.json').read_text() == before and (out / 'images/a.nii').exists()
 
 
+@pytest.mark.parametrize(
+    'file', ['images/d.nii', 'masks/organ/d.nii.gz', 'shapes/organ/meshes/d.ply']
+)
+def test_files_that_no_command_wrote_are_not_written_over(file, dataset, tmp_path, capsys):
+    """Neither in a folder that is no dataset, nor of a subject that is new to one."""
+    source, out = dataset
+    write_subject(source / 'd', AFFINE)
+    (source / 'meta.csv').write_text(META + 'd;train\n')
+    for folder in (tmp_path / 'mine', out):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text('mine')
+        before = sorted(folder.rglob('*'))
+        assert prepare(source, folder) == 1
+        assert f'{folder / file}: is there and would be written over' in capsys.readouterr().err
+        assert (folder / file).read_text() == 'mine' and sorted(folder.rglob('*')) == before
+
+
 def test_a_moved_split_is_told(dataset, capsys):
     source, out = dataset
     (source / 'meta.csv').write_text(META.replace('c;test', 'c;train'))
