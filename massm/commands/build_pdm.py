@@ -119,10 +119,16 @@ def _check_folders(args: argparse.Namespace) -> None:
 
 
 def _check_not_theirs(out: Path, meshes: Path) -> None:
-    """Refuses to write over surfaces in ``out`` that no build left there."""
-    from massm.cohort.shape_folder import is_built
+    """Refuses to write over surfaces, particles and a model in ``out`` that no build left there."""
+    from massm.cohort.shape_folder import is_built, results_in
     from massm.cohort.shape_records import surfaces_in_place
 
+    files = [] if is_built(out) else results_in(out)
+    if files:
+        raise ConfigError(
+            f'--out {out}: {files[0]} was written by no build and would be written over; choose '
+            'another folder'
+        )
     own = out / 'meshes'
     if own.resolve() == meshes:
         return
