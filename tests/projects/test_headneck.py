@@ -299,6 +299,23 @@ def test_the_script_goes_on_without_what_a_step_left_out(step, product, made, tm
     assert ('going on without what was left out' in done.stdout) == made
 
 
+def test_the_script_converts_again_until_nobody_is_left_out(tmp_path):
+    path = tmp_path / 'work/source/meta.csv'
+    words = ['public', '--work-dir', 'work', '--out', 'model']
+    makes = {'MAKES': f'mkdir -p {path.parent}; touch {path}'}
+
+    def converts(**variables):
+        (tmp_path / 'calls').write_text('')
+        assert train_script(tmp_path, *words, **variables).returncode == 0
+        return 'from_openkbp' in (tmp_path / 'calls').read_text()
+
+    assert converts(LEAVES_OUT='from_openkbp', **makes)
+    assert converts()
+    assert not converts()
+    words[0] = 'other'
+    assert converts()
+
+
 @pytest.mark.parametrize(
     'words, told', [((), 'name provided-data'), (('a', '--what', '1'), 'unknown option --what')]
 )
