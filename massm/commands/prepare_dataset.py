@@ -101,9 +101,11 @@ def run(args: argparse.Namespace) -> int:
         )
     )
     results.sort(key=lambda result: result.id)
-    _report(results, options)
+    try:
+        manifest = write_manifest(args.out, options, results, withdrawn)
+    finally:  # where none could be prepared, the reasons
+        _report(results, options)
     print(f'{MODALITIES[source.modality].title} in the layout {source.layout}')
-    manifest = write_manifest(args.out, options, results, withdrawn)
     for name in remove_gone(args.out, earlier, ids):
         print(f'removed: {name}: not in {args.source} any more')
     for remark in changes(manifest, earlier):
