@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from massm.cohort.correspondences import without_shapes
+from massm.cohort.correspondences import is_imported, without_shapes
 from massm.cohort.earlier_dataset import (
     mark_unfinished,
     record_file,
@@ -119,19 +119,22 @@ def withdraw_changed(
     not built, so that an interruption leaves no particles of earlier surfaces.
 
     Returns:
-        The earlier dataset with the templates of those alone, of which some may hold after all.
+        The earlier dataset with the templates of those alone that hold after all if no surface
+        changes. Where a shape was left out none do: it may be one that can be used now.
     """
     if earlier is None or not earlier.templates:
         return None
     known = {subject.id: subject for subject in earlier.subjects}
     stale: set[str] = set()
+    tried_again: set[str] = set()
     for subject in subjects:
         if subject.id in known and not _is_done(subject, out, options):
             stale.update(_replaceable(known[subject.id], subject))
-    if stale:
-        update_manifest(out, lambda manifest: without_shapes(manifest, stale))
-    templates = {name: file for name, file in earlier.templates.items() if name in stale}
-    return replace(earlier, templates=templates)
+            tried_again.update(_left_out(known[subject.id], earlier))
+    if stale | tried_again:
+        update_manifest(out, lambda manifest: without_shapes(manifest, stale | tried_again))
+    held = {a: file for a, file in earlier.templates.items() if a in stale - tried_again}
+    return replace(earlier, templates=held)
 
 
 def _is_done(subject: SourceSubject, out: Path, options: PrepareOptions) -> bool:
@@ -147,6 +150,18 @@ def _replaceable(earlier: SubjectEntry, subject: SourceSubject) -> list[str]:
         name
         for name, entry in earlier.anatomies.items()
         if entry.has_particles and (name in masks or not entry.is_shape_alone)
+    ]
+
+
+def _left_out(subject: SubjectEntry, manifest: Manifest) -> list[str]:
+    """The anatomies whose correspondences were built without this subject's whole shape."""
+    return [
+        name
+        for name, entry in subject.anatomies.items()
+        if entry.status.is_whole
+        and not entry.has_particles
+        and name in manifest.templates
+        and not is_imported(manifest, name)
     ]
 
 

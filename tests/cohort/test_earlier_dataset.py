@@ -133,6 +133,22 @@ def test_a_subject_that_is_begun_anew_leaves_no_particles_on_another_surface(
     assert 'built again: organ; run massm pdm' in capsys.readouterr().out
 
 
+def test_a_shape_that_was_left_out_is_tried_again_when_its_mask_is_mended(dataset, capsys):
+    source, out = dataset
+    manifest = load_manifest(out)
+    bare = replace(manifest.subjects[1].anatomies['organ'], local=None, world=None)
+    left_out = replace(manifest.subjects[1], anatomies={'organ': bare})
+    manifest.with_subjects([manifest.subjects[0], left_out, manifest.subjects[2]]).save()
+    (out / 'shapes/organ/correspondence.npz').touch()
+    assert prepare(source, out) == 0
+    check_built(out, ['organ'])
+    write_subject(source / 'b', AFFINE, mask=ellipsoid(radii=(8, 7, 6)))
+    assert prepare(source, out) == 0
+    assert 'built again: organ; run massm pdm' in capsys.readouterr().out
+    with pytest.raises(DatasetError, match='has no correspondences of organ; run massm pdm'):
+        check_built(out, ['organ'])
+
+
 def built_while(interfere, out, monkeypatch):
     """``pdm`` of the dataset, with ``interfere`` called when the shapes are done."""
     register = shape_folder.register_shapes
