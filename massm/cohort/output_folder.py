@@ -9,6 +9,23 @@ from massm.cohort.shape_records import record_of
 from massm.errors import DatasetError
 
 
+def check_links(out: Path, anatomies: Sequence[str]) -> None:
+    """Refuses folders in ``out`` that lead out of it, where no command would read their files.
+
+    Raises:
+        DatasetError: see above.
+    """
+    names = ['images', 'masks', 'shapes']
+    for anatomy in anatomies:
+        names += [f'masks/{anatomy}', f'shapes/{anatomy}', f'shapes/{anatomy}/meshes']
+    for folder in (out / name for name in names):
+        if not folder.resolve().is_relative_to(out.resolve()):
+            raise DatasetError(
+                f'{folder}: leads out of the dataset, to {folder.resolve()}, where no file of it '
+                'may lie; move that folder here, or have the link be to the whole dataset'
+            )
+
+
 def check_not_theirs(
     out: Path, ids: Sequence[str], anatomies: Sequence[str], earlier: Manifest | None
 ) -> None:

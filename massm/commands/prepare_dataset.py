@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError, DatasetError, ImageError: nothing can be prepared.
     """
     from massm.cohort.earlier_dataset import changes, check_apart, load_earlier, remove_gone
-    from massm.cohort.output_folder import check_not_theirs
+    from massm.cohort.output_folder import check_links, check_not_theirs
     from massm.cohort.prepare import prepare_subjects, withdraw_changed, write_manifest
     from massm.cohort.sources.find import check_anatomies, find_source
     from massm.cohort.sources.request import Request
@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     known = {subject.id: subject.split for subject in source.subjects if subject.split}
     splits = read_splits(args.source, ids, args.seed, known)
     check_apart(args.source, args.out)
+    check_links(args.out, options.anatomies)
     earlier = load_earlier(args.out, ids)
     check_not_theirs(args.out, ids, options.anatomies, earlier)
     make_writable(args.out)

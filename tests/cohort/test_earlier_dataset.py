@@ -291,6 +291,21 @@ def test_files_that_no_command_wrote_are_not_written_over(file, dataset, tmp_pat
         assert (folder / file).read_text() == 'mine' and sorted(folder.rglob('*')) == before
 
 
+@pytest.mark.parametrize('name', ['images', 'masks/organ', 'shapes'])
+def test_a_folder_that_leads_out_of_the_dataset_is_refused(name, dataset, tmp_path, capsys):
+    source, out = dataset
+    shutil.move(out / name, tmp_path / 'elsewhere')
+    (out / name).symlink_to(tmp_path / 'elsewhere')
+    before = sorted(p.stat().st_mtime_ns for p in (tmp_path / 'elsewhere').rglob('*'))
+    write_subject(source / 'b', AFFINE, mask=ellipsoid(radii=(8, 7, 6)))
+    assert prepare(source, out) == 1
+    assert f'{out / name}: leads out of the dataset' in capsys.readouterr().err
+    assert before == sorted(p.stat().st_mtime_ns for p in (tmp_path / 'elsewhere').rglob('*'))
+    (tmp_path / 'link').symlink_to(tmp_path / 'whole')
+    (tmp_path / 'whole').mkdir()
+    assert prepare(source, tmp_path / 'link') == 0
+
+
 def test_a_moved_split_is_told(dataset, capsys):
     source, out = dataset
     (source / 'meta.csv').write_text(META.replace('c;test', 'c;train'))
