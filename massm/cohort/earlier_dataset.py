@@ -9,6 +9,7 @@ from massm.cohort.manifest import FORMAT, AnatomyEntry, Manifest, SubjectEntry, 
 from massm.cohort.shape_folder import is_built
 from massm.cohort.shape_records import is_surface_of
 from massm.errors import DatasetError
+from massm.io.names import some_of
 from massm.io.records import write_record
 
 
@@ -19,13 +20,20 @@ def load_earlier(out: Path, ids: list[str]) -> Manifest | None:
         ids: the subjects of the source.
 
     Raises:
-        DatasetError: it shares no subject with the source, or is no dataset of ours.
+        DatasetError: it shares no subject with the source, is no dataset of ours, or has generated
+            patients, of whom the source knows nothing.
     """
     _check_ours(out)
     try:
         earlier = load_manifest(out)
     except DatasetError:
         return None
+    generated = [s.id for s in earlier.subjects if s.is_generated]
+    if generated:
+        raise DatasetError(
+            f'{out}: has patients that massm augment generated ({some_of(generated)}), who would '
+            'be lost; prepare the dataset it came from, and augment that again'
+        )
     prepared = [s.id for s in earlier.subjects if record_file(out, s.id).is_file()]
     if prepared and not set(prepared) & set(ids):
         raise DatasetError(

@@ -306,6 +306,17 @@ def test_a_folder_that_leads_out_of_the_dataset_is_refused(name, dataset, tmp_pa
     assert prepare(source, tmp_path / 'link') == 0
 
 
+def test_generated_patients_are_not_lost(dataset, capsys):
+    source, out = dataset
+    manifest = load_manifest(out)
+    new = replace(manifest.subjects[0], id='generated_0001', generated_from='a')
+    manifest.with_subjects([*manifest.subjects, new]).save()
+    before = (out / 'dataset.json').read_text()
+    assert prepare(source, out) == 1
+    assert 'generated (generated_0001 (1)), who would be lost' in capsys.readouterr().err
+    assert (out / 'dataset.json').read_text() == before
+
+
 def test_a_moved_split_is_told(dataset, capsys):
     source, out = dataset
     (source / 'meta.csv').write_text(META.replace('c;test', 'c;train'))
