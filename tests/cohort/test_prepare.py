@@ -154,6 +154,13 @@ def test_a_dataset_is_written_before_it_is_told_of(tmp_path, monkeypatch):
     assert [s.id for s in load_manifest(tmp_path / 'out').subjects] == ['a']
 
 
+def test_a_patient_called_as_generated_ones_are_is_refused(tmp_path, capsys):
+    write_subject(tmp_path / 'src/generated_a', AFFINE)
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 1
+    assert 'generated_a would be taken for a patient that massm augment' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
 def test_a_killed_process_says_what_to_do(tmp_path, monkeypatch, capsys):
     def killed(tasks):
         raise TerminatedWorkerError('SIGKILL')
