@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from massm.commands.options import check_jobs
+from massm.commands.options import check_jobs, check_spacing
 from massm.commands.progress import track
 from massm.errors import ConfigError
 
@@ -79,8 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from massm.structures.modality import MODALITIES
 
     check_jobs(args.jobs)
-    if not 0.2 <= args.spacing <= 20:
-        raise ConfigError(f'--spacing is in mm, 0.2 to 20; got {args.spacing:g}')
+    check_spacing(args.spacing)
     request = Request(args.modality, args.labels, args.channel, tuple(args.anatomies))
     source = find_source(args.source, request, args.layout)
     options = _options(args, source.modality)

@@ -154,6 +154,14 @@ def test_imported_particles_are_built_anew_only_where_asked(project, tmp_path, c
     assert 'kept: la' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('spacing', ['-1', '0', 'nan'])
+def test_a_spacing_that_none_can_be_is_refused(project, tmp_path, capsys, spacing):
+    command = ['import', str(project({})), str(tmp_path / 'data'), '--anatomy', 'la']
+    assert run_command('shapeworks', [*command, '--spacing', spacing]) == 1
+    assert f'--spacing is in mm, 0.2 to 20; got {spacing}' in capsys.readouterr().err
+    assert not (tmp_path / 'data').exists()
+
+
 def test_columns_with_another_meaning_are_named(project, tmp_path, capsys):
     assert bring(project({'a': {'constraints_1': 'c.json', 'notes': ''}}), tmp_path / 'd') == 0
     assert 'columns not taken over: constraints_1' in capsys.readouterr().out
