@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from massm.commands.options import check_jobs
@@ -303,7 +304,7 @@ def _summarise(
     # The picture shows what the statistics sum up: it is drawn again when they change.
     if known != _content(folder / 'stats.json') or not (folder / QUALITY_PICTURE).is_file():
         draw_quality(folder, stats)
-    table.add_row(anatomy, *_row(stats))
+    table.add_row(escape(anatomy), *_row(stats))
     for name, quality in stats['quality'].items():
         notes += [f'mended: {anatomy}/{name}: {text}' for text in quality['mended']]
         notes += [f'look at: {anatomy}/{name} {text}' for text in quality['warnings']]

@@ -296,16 +296,19 @@ def _numbered(names: list[str]) -> list[str]:
 
 def _show(result: 'InferenceResult', title: str) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table('anatomy', 'status', 'score', 'volume ml', 'Mahalanobis', 'remark', title=title)
+    table = Table(
+        'anatomy', 'status', 'score', 'volume ml', 'Mahalanobis', 'remark', title=escape(title)
+    )
     for shape in result.shapes:
         volume = f'{shape.measures["volume_ml"]:.1f}' if shape.is_present else ''
         distance = ''
         if shape.is_present and shape.mahalanobis is not None:
             distance = f'{shape.mahalanobis:.1f} (usual {shape.usual_mahalanobis:.1f})'
-        row = (shape.anatomy, shape.status.value, f'{shape.score:.2f}', volume, distance)
-        table.add_row(*row, shape.reason if shape.is_present else '')
+        row = (escape(shape.anatomy), shape.status.value, f'{shape.score:.2f}', volume, distance)
+        table.add_row(*row, escape(shape.reason) if shape.is_present else '')
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     for warning in result.warnings:
         print(f'warning: {warning}')

@@ -128,6 +128,7 @@ def _options(args: argparse.Namespace, modality: str) -> 'PrepareOptions':
 
 def _report(results: list['SubjectResult'], options: 'PrepareOptions') -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from massm.structures import MASK_STATUSES
@@ -137,7 +138,7 @@ def _report(results: list['SubjectResult'], options: 'PrepareOptions') -> None:
     table = Table('anatomy', *(status.value for status in MASK_STATUSES), title='status')
     for name in options.anatomies:
         counts = Counter(r.entry.anatomies[name].status for r in results if r.entry is not None)
-        table.add_row(name, *(str(counts[status]) for status in MASK_STATUSES))
+        table.add_row(escape(name), *(str(counts[status]) for status in MASK_STATUSES))
     console = Console()
     console.print(table)
     done = sum(result.was_done for result in results)

@@ -161,6 +161,19 @@ def test_a_patient_called_as_generated_ones_are_is_refused(tmp_path, capsys):
     assert not (tmp_path / 'out').exists()
 
 
+def test_names_in_brackets_are_told_as_they_are(tmp_path, capsys):
+    name = 'kidney [left]'
+    write_subject(tmp_path / 'src/a', AFFINE)
+    folder = tmp_path / 'src/a/segmentations'
+    (folder / 'organ.nii.gz').rename(folder / f'{name}.nii.gz')
+    words = [str(tmp_path / 'src'), str(tmp_path / 'out'), '--anatomies', name, '--jobs', '1']
+    assert run_command('prepare_dataset', words) == 0
+    assert f'│ {name} ' in capsys.readouterr().out
+    words = [str(tmp_path / 'out'), '--particles', '16', '--jobs', '1']
+    assert run_command('build_pdm', words) == 0
+    assert f'│ {name} ' in capsys.readouterr().out
+
+
 def test_a_killed_process_says_what_to_do(tmp_path, monkeypatch, capsys):
     def killed(tasks):
         raise TerminatedWorkerError('SIGKILL')
