@@ -304,7 +304,8 @@ def _source_fingerprint(subject: SourceSubject, options: PrepareOptions) -> str:
     """Changes when a source file, what it means, an option or this code's output does."""
     files = subject_files(subject, options.anatomies)
     stats = [(f.name, f.stat() if f.exists() else None) for f in files]
-    # Size and time, not content: images are too large to read only to see them unchanged.
+    # Size and time, not content: images are too large to read only to see them unchanged. Not the
+    # time of the entry itself (ctime): of a source that is copied or moved every file has another.
     seen = [(name, s and (s.st_size, s.st_mtime_ns)) for name, s in stats]
     # What nobody looked at was once called absent where missing masks are.
     unseen = options.missing is AnatomyStatus.ABSENT and not subject.masks.was_looked_at()
