@@ -3,6 +3,7 @@
 import argparse
 import ast
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ def run_module(command: ModuleType, argv: Sequence[str] | None = None, program: 
         description=command.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _tell_in_any_letters()
     command.add_arguments(parser)
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     args = argparse.Namespace(debug=False)
@@ -61,6 +63,13 @@ def run_module(command: ModuleType, argv: Sequence[str] | None = None, program: 
             raise
         print(f'error: {_sentence(error)}', file=sys.stderr)
         return 1
+
+
+def _tell_in_any_letters() -> None:
+    """A name that a terminal's encoding lacks stops no work: it is told in escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not a notebook's
+            stream.reconfigure(errors='backslashreplace')
 
 
 def tool(module: str) -> None:

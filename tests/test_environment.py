@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from massm.cli import COMMANDS
+from massm.phantom.cohort import _clear, _meta
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, 'VIRTUAL_ENV': sys.prefix}
@@ -53,6 +54,30 @@ def test_quickstart_runs_from_another_directory_and_again(tmp_path):
     second = run()
     assert '4 unchanged since an earlier run' in second and 'Where to look' in second
     assert [(work / name).stat().st_mtime_ns for name in made] == before
+
+
+# Stands for python in quickstart.sh: writes down its words, leaves a checkpoint as training does.
+QUICKSTART_STAND_IN = r"""#!/usr/bin/env bash
+[[ $* == *sys.prefix* ]] && echo "$PREFIX/record" && exit
+echo "$*" >>"$PREFIX/calls"
+[[ $* != *tools/train.py* ]] || touch "$PREFIX/work/best_mm.pth"
+"""
+
+
+@pytest.mark.parametrize('spacing, makes', [('4', False), ('4.0', False), ('8', True)])
+def test_quickstart_makes_another_phantom_at_another_spacing(spacing, makes, tmp_path):
+    (tmp_path / 'python').write_text(QUICKSTART_STAND_IN)
+    (tmp_path / 'python').chmod(0o755)
+    _clear(tmp_path / 'work/source', 4, 0, 4.0)
+    (tmp_path / 'work/source/meta.csv').write_text(_meta(4))
+    environment = {**os.environ, 'VIRTUAL_ENV': str(tmp_path), 'PREFIX': str(tmp_path)}
+    environment |= {'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'PYTHON': sys.executable}
+    command = ['bash', str(ROOT / 'tools/quickstart.sh'), '--work-dir', 'work', '--train']
+    command += ['--subjects', '4', '--spacing', spacing]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    calls = (tmp_path / 'calls').read_text()
+    assert ('tools/make_phantom.py' in calls) == makes and 'tools/export_model.py' in calls
 
 
 # Stands for python in tools/environment.sh: writes down what it is asked to install, and fails

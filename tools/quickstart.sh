@@ -50,7 +50,8 @@ END
   exit
 fi
 step "1/6 phantom cohort of $SUBJECTS subjects"
-if [ "$({ wc -l <"$SOURCE/meta.csv"; } 2>/dev/null || echo 0)" -ne $((SUBJECTS + 1)) ]; then
+if [ "$({ wc -l <"$SOURCE/meta.csv"; } 2>/dev/null || echo 0)" -ne $((SUBJECTS + 1)) ] \
+  || ! grep -qE "\"spacing\": $SPACING(\.0)?[,}]" "$SOURCE/canonical/cohort.json" 2>/dev/null; then
   python tools/make_phantom.py "$SOURCE" --subjects "$SUBJECTS" --spacing "$SPACING" --seed 0
 fi
 step "2/6 dataset"

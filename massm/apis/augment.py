@@ -1,6 +1,7 @@
 """Generated patients on disk: DeepSSM's cohort augmentation (Bhalodia et al. 2018)."""
 
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from massm.cohort.manifest import (
     SubjectEntry,
     load_manifest,
 )
+from massm.cohort.manifest_update import LOCK
 from massm.cohort.working_volume import stored
 from massm.datasets.shape_dataset import ShapeDataset
 from massm.datasets.transforms import LoadMasks, LoadParticles, LoadVolume, ShapeModelWarp
@@ -36,7 +38,7 @@ TRIES = 10
 # What asks for shapes nearer to those there are, by their kind.
 LESS_FAR = {'kde': 'a smaller --spread', 'gaussian': '--kind kde, which stays nearer to patients'}
 # Of the source, what the next run of other commands would use and no network reads.
-LEFT_BEHIND = ('.prepare', '.mended', '.unfinished')
+LEFT_BEHIND = ('.prepare', '.mended', '.unfinished', LOCK)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def augment(
         made = Path(folder) / out.name
         ignored = shutil.ignore_patterns(*LEFT_BEHIND)
         shutil.copytree(dataset.manifest.root, made, ignore=ignored)
+        _make_writable(made)
         spread = settings.spread or population_spread(dataset)
         step = ShapeModelWarp(settings.kind, spread, prob=1.0)
         entries = []
@@ -117,6 +120,12 @@ def _check(manifest: Manifest, out: Path) -> None:
         raise DatasetError(
             f'{manifest.root}: has generated patients already; augment the dataset it came from'
         )
+
+
+def _make_writable(folder: Path) -> None:
+    """What was copied of a dataset that nobody may write can be written all the same."""
+    for path in (folder, *folder.rglob('*')):
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
 
 
 def _generate(

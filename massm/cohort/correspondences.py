@@ -4,11 +4,12 @@ Only training shapes make the model; validation and test shapes are registered t
 fixed, so that no test shape ever shapes the model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
+from massm.cohort.manifest_update import update_manifest
 from massm.cohort.mirror_images import forget_mirror_images
 from massm.cohort.shape_folder import RegisteredShape, is_built
 from massm.cohort.surface_cohort import ShapeSource, landmark_file
@@ -123,16 +124,51 @@ def enter_shapes(manifest: Manifest, results: dict[str, list[RegisteredShape]]) 
     return replace(manifest.with_subjects(subjects), templates=templates)
 
 
-def withdraw_shapes(manifest: Manifest, anatomy: str) -> Manifest:
-    """The manifest without particles and template of ``anatomy``. Where it had them it is saved so
-    before any of them is replaced, so that what is interrupted meanwhile counts as not built."""
-    withdrawn = enter_shapes(manifest, {anatomy: []})
-    templates = {name: file for name, file in manifest.templates.items() if name != anatomy}
-    withdrawn = replace(withdrawn, templates=templates)
-    if anatomy in manifest.templates:
-        withdrawn.save()
-    forget_mirror_images(manifest, anatomy)
-    return withdrawn
+def without_shapes(manifest: Manifest, anatomies: Collection[str]) -> Manifest:
+    """The manifest without particles and templates of ``anatomies``."""
+    bare = enter_shapes(manifest, {anatomy: [] for anatomy in anatomies})
+    templates = {name: file for name, file in manifest.templates.items() if name not in anatomies}
+    return replace(bare, templates=templates)
+
+
+def withdraw_shapes(root: Path, anatomy: str) -> None:
+    """Writes the dataset at ``root``, if there is one, without particles and template of
+    ``anatomy`` before any of them is replaced, so that what is interrupted meanwhile counts as not
+    built."""
+    if (root / 'dataset.json').is_file():
+        update_manifest(root, lambda manifest: without_shapes(manifest, [anatomy]))
+    forget_mirror_images(root, anatomy)
+
+
+def shapes_seen(manifest: Manifest, anatomy: str) -> dict[str, tuple[object, ...]]:
+    """Every whole shape of ``anatomy`` with what changes when it does: its split, and the name,
+    size and time of its surface."""
+    seen: dict[str, tuple[object, ...]] = {}
+    for subject in whole_subjects(manifest, anatomy):
+        mesh = str(subject.anatomies[anatomy].mesh)
+        file = manifest.path(mesh)
+        stat = file.stat() if file.is_file() else None
+        seen[subject.id] = subject.split, mesh, stat and (stat.st_size, stat.st_mtime_ns)
+    return seen
+
+
+def enter_built(
+    manifest: Manifest,
+    anatomy: str,
+    results: list[RegisteredShape],
+    seen: dict[str, tuple[object, ...]],
+) -> Manifest:
+    """The manifest with the shapes of ``anatomy`` that were built of those ``seen``.
+
+    Raises:
+        ShapeError: the dataset has others by now.
+    """
+    if shapes_seen(manifest, anatomy) != seen:
+        raise ShapeError(
+            f'{shapes_folder(manifest, anatomy)}: another command changed its shapes or their '
+            'splits meanwhile; run massm pdm again'
+        )
+    return enter_shapes(manifest, {anatomy: results})
 
 
 def _with_particles(

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from massm.cohort.correspondences import is_imported, shapes_folder
 from massm.cohort.manifest import FORMAT, AnatomyEntry, Manifest, SubjectEntry, load_manifest
+from massm.cohort.shape_folder import is_built
 from massm.cohort.shape_records import is_surface_of
 from massm.errors import DatasetError
+from massm.io.names import some_of
 from massm.io.records import write_record
 
 
@@ -18,13 +20,20 @@ def load_earlier(out: Path, ids: list[str]) -> Manifest | None:
         ids: the subjects of the source.
 
     Raises:
-        DatasetError: it shares no subject with the source, or is no dataset of ours.
+        DatasetError: it shares no subject with the source, is no dataset of ours, or has generated
+            patients, of whom the source knows nothing.
     """
     _check_ours(out)
     try:
         earlier = load_manifest(out)
     except DatasetError:
         return None
+    generated = [s.id for s in earlier.subjects if s.is_generated]
+    if generated:
+        raise DatasetError(
+            f'{out}: has patients that massm augment generated ({some_of(generated)}), who would '
+            'be lost; prepare the dataset it came from, and augment that again'
+        )
     prepared = [s.id for s in earlier.subjects if record_file(out, s.id).is_file()]
     if prepared and not set(prepared) & set(ids):
         raise DatasetError(
@@ -62,16 +71,17 @@ def _check_ours(out: Path) -> None:
         )
 
 
-def with_correspondences(manifest: Manifest, earlier: Manifest | None) -> Manifest:
+def with_correspondences(manifest: Manifest, earlier: Manifest) -> Manifest:
     """The manifest with the particles and templates of those anatomies of which nothing changed
     since they were built: the same whole shapes, in the same splits."""
-    for anatomy in manifest.anatomies if earlier is not None else ():
-        if anatomy in earlier.templates and _holds(manifest, earlier, anatomy):
+    for anatomy in manifest.anatomies:
+        is_missing = anatomy in earlier.templates and anatomy not in manifest.templates
+        if is_missing and _holds(manifest, earlier, anatomy):
             manifest = _carried_over(manifest, earlier, anatomy)
     return manifest
 
 
-def with_imported(manifest: Manifest, earlier: Manifest | None, ids: list[str]) -> Manifest:
+def with_imported(manifest: Manifest, earlier: Manifest, ids: list[str]) -> Manifest:
     """The manifest with the shapes that were imported into the earlier dataset, where the source
     says nothing of them; without their particles yet.
 
@@ -80,7 +90,7 @@ def with_imported(manifest: Manifest, earlier: Manifest | None, ids: list[str]) 
     """
     subjects = {s.id: s for s in manifest.subjects}
     anatomies = list(manifest.anatomies)
-    for old in earlier.subjects if earlier is not None else ():
+    for old in earlier.subjects:
         is_gone = old.id not in ids and record_file(manifest.root, old.id).is_file()
         has_failed = old.id in ids and old.id not in subjects
         if is_gone or has_failed:
@@ -125,8 +135,12 @@ def changes(manifest: Manifest, earlier: Manifest | None) -> list[str]:
             f'not in the dataset any more: {", ".join(lost)}; name them with --anatomies to keep '
             'them'
         )
+    # Of some an interrupted run left nothing but their folder.
     stale = [
-        a for a in earlier.templates if a in manifest.anatomies and a not in manifest.templates
+        a
+        for a in manifest.anatomies
+        if a not in (*manifest.templates, *manifest.open)
+        and (a in earlier.templates or is_built(shapes_folder(manifest, a)))
     ]
     if stale:
         remarks.append(f'correspondences must be built again: {", ".join(stale)}; run massm pdm')

@@ -28,11 +28,11 @@ def write_mirror_images(manifest: Manifest, run: TaskRunner) -> None:
     run('mirror images', _write_one, [(shapes / name, shapes / partner) for name, partner in pairs])
 
 
-def forget_mirror_images(manifest: Manifest, anatomy: str) -> None:
+def forget_mirror_images(root: Path, anatomy: str) -> None:
     """Removes those that no longer hold when ``anatomy`` gets other particles: its own and its
     partner's."""
     for name in (anatomy, partner_name(anatomy)):
-        (manifest.root / 'shapes' / name / MIRROR_FILE).unlink(missing_ok=True)
+        (root / 'shapes' / name / MIRROR_FILE).unlink(missing_ok=True)
 
 
 def _write_one(folder: Path, partner: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
+from massm.cohort.correspondences import is_imported, without_shapes
 from massm.cohort.earlier_dataset import (
     mark_unfinished,
     record_file,
@@ -28,6 +29,7 @@ from massm.cohort.manifest import (
     subject_from_json,
     subject_to_json,
 )
+from massm.cohort.manifest_update import update_manifest
 from massm.cohort.resample import resample_mask
 from massm.cohort.source_masks import LOST_SHARE, check_distinct, check_inside
 from massm.cohort.sources.subject import SourceMask, SourceSubject, subject_files
@@ -110,14 +112,68 @@ def prepare_subjects(
         yield from Parallel(n_jobs=jobs, return_as='generator_unordered')(tasks)
 
 
+def withdraw_changed(
+    subjects: Sequence[SourceSubject], out: Path, options: PrepareOptions, earlier: Manifest | None
+) -> Manifest | None:
+    """Has correspondences of the ``earlier`` dataset whose surfaces may now be replaced count as
+    not built, so that an interruption leaves no particles of earlier surfaces.
+
+    Returns:
+        The earlier dataset with the templates of those alone that hold after all if no surface
+        changes. Where a shape was left out none do: it may be one that can be used now.
+    """
+    if earlier is None or not earlier.templates:
+        return None
+    known = {subject.id: subject for subject in earlier.subjects}
+    stale: set[str] = set()
+    tried_again: set[str] = set()
+    for subject in subjects:
+        if subject.id in known and not _is_done(subject, out, options):
+            stale.update(_replaceable(known[subject.id], subject))
+            tried_again.update(_left_out(known[subject.id], earlier))
+    if stale | tried_again:
+        update_manifest(out, lambda manifest: without_shapes(manifest, stale | tried_again))
+    held = {a: file for a, file in earlier.templates.items() if a in stale - tried_again}
+    return replace(earlier, templates=held)
+
+
+def _is_done(subject: SourceSubject, out: Path, options: PrepareOptions) -> bool:
+    source = _source_fingerprint(subject, options)
+    return _earlier_result(record_file(out, subject.id), source, out) is not None
+
+
+def _replaceable(earlier: SubjectEntry, subject: SourceSubject) -> list[str]:
+    """The anatomies with particles that may get another surface: all but those that were imported
+    and of which the source has no masks."""
+    masks = subject.masks.names()
+    return [
+        name
+        for name, entry in earlier.anatomies.items()
+        if entry.has_particles and (name in masks or not entry.is_shape_alone)
+    ]
+
+
+def _left_out(subject: SubjectEntry, manifest: Manifest) -> list[str]:
+    """The anatomies whose correspondences were built without this subject's whole shape."""
+    return [
+        name
+        for name, entry in subject.anatomies.items()
+        if entry.status.is_whole
+        and not entry.has_particles
+        and name in manifest.templates
+        and not is_imported(manifest, name)
+    ]
+
+
 def write_manifest(
     out: Path,
     options: PrepareOptions,
     results: list[SubjectResult],
-    earlier: Manifest | None = None,
+    withdrawn: Manifest | None = None,
 ) -> Manifest:
     """Writes ``dataset.json`` from the subjects that could be used, with the shapes that were
-    imported into the ``earlier`` dataset and those of its correspondences that still hold.
+    imported into the dataset that is there, and those of its correspondences, and of those
+    ``withdrawn`` (:func:`withdraw_changed`), that still hold.
 
     Raises:
         DatasetError: none could.
@@ -133,10 +189,13 @@ def write_manifest(
         open=options.open,
         modality=options.modality,
     )
-    manifest = with_imported(manifest, earlier, [result.id for result in results])
-    manifest = with_correspondences(manifest, earlier)
-    manifest.save()
-    return manifest
+
+    def change(earlier: Manifest) -> Manifest:
+        imported = with_imported(manifest, earlier, [result.id for result in results])
+        held = with_correspondences(imported, earlier)
+        return held if withdrawn is None else with_correspondences(held, withdrawn)
+
+    return update_manifest(out, change, otherwise=manifest)
 
 
 def prepare_subject(
@@ -245,7 +304,8 @@ def _source_fingerprint(subject: SourceSubject, options: PrepareOptions) -> str:
     """Changes when a source file, what it means, an option or this code's output does."""
     files = subject_files(subject, options.anatomies)
     stats = [(f.name, f.stat() if f.exists() else None) for f in files]
-    # Size and time, not content: images are too large to read only to see them unchanged.
+    # Size and time, not content: images are too large to read only to see them unchanged. Not the
+    # time of the entry itself (ctime): of a source that is copied or moved every file has another.
     seen = [(name, s and (s.st_size, s.st_mtime_ns)) for name, s in stats]
     # What nobody looked at was once called absent where missing masks are.
     unseen = options.missing is AnatomyStatus.ABSENT and not subject.masks.was_looked_at()

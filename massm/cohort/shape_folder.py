@@ -105,6 +105,13 @@ def is_built(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (MODEL_FILE, MODEL_RECORD))
 
 
+def results_in(folder: Path) -> list[Path]:
+    """The files in a shape folder that a build would write, but for surfaces."""
+    files = [folder / name for name in OWN_FILES]
+    files += [p for frame in ('local', 'world') for p in (folder / frame).glob('[!.]*.particles')]
+    return sorted(file for file in files if file.is_file())
+
+
 def forget_model(folder: Path) -> None:
     """Removes the model of a shape folder whose particles are another's from now on, and what is
     kept of the shapes that were laid on it."""

@@ -15,6 +15,7 @@ from massm.cohort.correspondences import enter_shapes, shapes_folder, withdraw_s
 from massm.cohort.earlier_dataset import mark_unfinished, record_file
 from massm.cohort.gone_shapes import remove_gone, shapes_of
 from massm.cohort.manifest import AnatomyEntry, Manifest, SubjectEntry, load_manifest
+from massm.cohort.manifest_update import update_manifest
 from massm.cohort.shape_folder import (
     RegisteredShape,
     forget_model,
@@ -66,7 +67,6 @@ def import_project(path: Path, root: Path, anatomies: list[str], spacing: float)
     shapes = [_domain_shapes(project, *names, manifest, remarks) for names in domains]
     for anatomy, found in zip(anatomies, shapes, strict=True):
         manifest = _import_domain(found, anatomy, manifest, remarks)
-        manifest.save()
     return remarks
 
 
@@ -155,10 +155,10 @@ def _import_domain(
     manifest: Manifest,
     remarks: list[str],
 ) -> Manifest:
-    """Writes a domain's shapes into the dataset; the manifest with them."""
+    """Writes a domain's shapes into the dataset, and the manifest with them, which it returns."""
     folder = shapes_folder(manifest, anatomy)
     earlier = shapes_of(folder)
-    manifest = withdraw_shapes(manifest, anatomy)
+    withdraw_shapes(manifest.root, anatomy)
     forget_model(folder)
     remarks += _replaces(manifest, anatomy, shapes)
     for name, (shape, _) in shapes.items():
@@ -178,7 +178,11 @@ def _import_domain(
     write_summary(folder, anatomy, results, matrices=matrices)
     remarks += _remove_gone(manifest, anatomy, earlier, results)
     splits = {name: split for name, (_, split) in shapes.items()}
-    return enter_shapes(_with_anatomy(manifest, anatomy, splits), {anatomy: results})
+
+    def enter(now: Manifest) -> Manifest:
+        return enter_shapes(_with_anatomy(now, anatomy, splits), {anatomy: results})
+
+    return update_manifest(manifest.root, enter, otherwise=manifest)
 
 
 def _write_shape(folder: Path, name: str, shape: ProjectShape) -> None:

@@ -119,10 +119,16 @@ def _check_folders(args: argparse.Namespace) -> None:
 
 
 def _check_not_theirs(out: Path, meshes: Path) -> None:
-    """Refuses to write over surfaces in ``out`` that no build left there."""
-    from massm.cohort.shape_folder import is_built
+    """Refuses to write over surfaces, particles and a model in ``out`` that no build left there."""
+    from massm.cohort.shape_folder import is_built, results_in
     from massm.cohort.shape_records import surfaces_in_place
 
+    files = [] if is_built(out) else results_in(out)
+    if files:
+        raise ConfigError(
+            f'--out {out}: {files[0]} was written by no build and would be written over; choose '
+            'another folder'
+        )
     own = out / 'meshes'
     if own.resolve() == meshes:
         return
@@ -178,12 +184,14 @@ def _build_dataset(
 ) -> None:
     from massm.cohort.correspondences import (
         check_true,
-        enter_shapes,
+        enter_built,
         shape_sources,
         shapes_folder,
+        shapes_seen,
         withdraw_shapes,
     )
     from massm.cohort.manifest import load_manifest
+    from massm.cohort.manifest_update import update_manifest
     from massm.cohort.mirror_images import write_mirror_images
     from massm.cohort.shape_folder import register_shapes
     from massm.cohort.surface_cohort import landmark_use
@@ -192,21 +200,24 @@ def _build_dataset(
     check_true(manifest)
     anatomies = _anatomies(args, manifest, notes)
     for name in anatomies:
+        # Read again, as below: the one before took its time, and others may have written.
+        manifest = load_manifest(args.dataset)
         try:
+            seen = shapes_seen(manifest, name)
             sources = shape_sources(manifest, name, args.landmarks)
             if args.landmarks is not None and (args.landmarks / name).is_dir():
                 notes.append(f'{name}: {landmark_use(args.landmarks / name, sources)}')
             folder, settings = shapes_folder(manifest, name), _settings(args, False)
-            begin = partial(withdraw_shapes, manifest, name)
+            begin = partial(withdraw_shapes, args.dataset, name)
             results = register_shapes(folder, sources, settings, tasks, begin=begin)
+            _summarise(folder, name, results, table, notes)
+            enter = partial(enter_built, anatomy=name, results=results, seen=seen)
+            update_manifest(args.dataset, enter)
         except ShapeError as error:
             notes.append(f'left out: {name}: {error}')
             continue
-        _summarise(folder, name, results, table, notes)
-        manifest = enter_shapes(manifest, {name: results})
-        manifest.save()
         print(f'{name}: {len(results)} shapes', flush=True)
-    write_mirror_images(manifest, tasks)
+    write_mirror_images(load_manifest(args.dataset), tasks)
 
 
 def _anatomies(args: argparse.Namespace, manifest: 'Manifest', notes: list[str]) -> list[str]:

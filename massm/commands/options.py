@@ -74,6 +74,17 @@ def check_jobs(jobs: int) -> int:
     return jobs
 
 
+def check_spacing(spacing: float) -> float:
+    """A working spacing, mm.
+
+    Raises:
+        ConfigError: it is none that scans are looked at with.
+    """
+    if not 0.2 <= spacing <= 20:
+        raise ConfigError(f'--spacing is in mm, 0.2 to 20; got {spacing:g}')
+    return spacing
+
+
 def check_device(device: str | None) -> None:
     """Whether torch knows and has the device.
 

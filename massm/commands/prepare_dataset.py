@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from massm.commands.options import check_jobs
+from massm.commands.options import check_jobs, check_spacing
 from massm.commands.progress import track
 from massm.errors import ConfigError
 
@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
         ConfigError, DatasetError, ImageError: nothing can be prepared.
     """
     from massm.cohort.earlier_dataset import changes, check_apart, load_earlier, remove_gone
-    from massm.cohort.prepare import prepare_subjects, write_manifest
+    from massm.cohort.output_folder import check_links, check_not_theirs
+    from massm.cohort.prepare import prepare_subjects, withdraw_changed, write_manifest
     from massm.cohort.sources.find import check_anatomies, find_source
     from massm.cohort.sources.request import Request
     from massm.cohort.splits import read_splits
@@ -78,8 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from massm.structures.modality import MODALITIES
 
     check_jobs(args.jobs)
-    if not 0.2 <= args.spacing <= 20:
-        raise ConfigError(f'--spacing is in mm, 0.2 to 20; got {args.spacing:g}')
+    check_spacing(args.spacing)
     request = Request(args.modality, args.labels, args.channel, tuple(args.anatomies))
     source = find_source(args.source, request, args.layout)
     options = _options(args, source.modality)
@@ -88,8 +88,11 @@ def run(args: argparse.Namespace) -> int:
     known = {subject.id: subject.split for subject in source.subjects if subject.split}
     splits = read_splits(args.source, ids, args.seed, known)
     check_apart(args.source, args.out)
+    check_links(args.out, options.anatomies)
     earlier = load_earlier(args.out, ids)
+    check_not_theirs(args.out, ids, options.anatomies, earlier)
     make_writable(args.out)
+    withdrawn = withdraw_changed(source.subjects, args.out, options, earlier)
     results = list(
         track(
             prepare_subjects(source.subjects, args.out, options, splits, args.jobs),
@@ -98,9 +101,11 @@ def run(args: argparse.Namespace) -> int:
         )
     )
     results.sort(key=lambda result: result.id)
-    _report(results, options)
+    try:
+        manifest = write_manifest(args.out, options, results, withdrawn)
+    finally:  # where none could be prepared, the reasons
+        _report(results, options)
     print(f'{MODALITIES[source.modality].title} in the layout {source.layout}')
-    manifest = write_manifest(args.out, options, results, earlier)
     for name in remove_gone(args.out, earlier, ids):
         print(f'removed: {name}: not in {args.source} any more')
     for remark in changes(manifest, earlier):

@@ -10,6 +10,8 @@ With several domains, name each: --anatomy femur --anatomy pelvis (in the projec
 import argparse
 from pathlib import Path
 
+from massm.commands.options import check_spacing
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
@@ -29,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
     """Imports or exports.
 
     Raises:
+        ConfigError: a spacing that makes no sense.
         ShapeError, DatasetError: the project or the dataset cannot be used.
     """
     from massm.cohort.shapeworks_export import export_project
@@ -38,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
         export_project(args.dataset, args.anatomy, args.project)
         print(f'{args.project}: {", ".join(args.anatomy)}')
         return
+    check_spacing(args.spacing)
     remarks = import_project(args.project, args.dataset, args.anatomy, args.spacing)
     for remark in remarks:
         print(f'note: {remark}')

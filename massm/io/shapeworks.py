@@ -3,9 +3,9 @@
 A project is a table: one row a subject, and for each domain D (an anatomy) the columns
 ``shape_D``, ``groomed_D``, ``local_particles_D``, ``world_particles_D``, ``alignment_D`` and
 ``procrustes_D`` (4x4 matrices, row by row), besides ``name``, ``group_*``, ``excluded`` and
-``fixed``. ``group_split`` says train, val or test, for which ShapeWorks itself has no column. Paths
-are relative to the project. World particles are procrustes · alignment · local ones: in the
-left-atrium project shipped with ShapeWorks they agree to 6e-4 mm.
+``fixed``. ``group_split`` says train, val or test (or training, validation, testing), for which
+ShapeWorks itself has no column. Paths are relative to the project. World particles are procrustes ·
+alignment · local ones: in the left-atrium project shipped with ShapeWorks they agree to 6e-4 mm.
 
 Frame: matrices and particles of one project share one frame, that of the meshes it was given;
 ShapeWorks changes no sign. Ours are RAS+ mm, and a project written here stays in RAS+.
@@ -75,12 +75,24 @@ class Project:
 
     def split_of(self, subject: ProjectSubject) -> str:
         """``train``, ``val`` or ``test``: as the column ``group_split`` says; else what was laid on
-        a model of fixed shapes is ``test``."""
-        named = subject.groups.get('split', '').strip().lower()
-        if named in SPLITS:
-            return named
+        a model of fixed shapes is ``test``.
+
+        Raises:
+            ShapeError: the column says anything else.
+        """
+        named = subject.groups.get('split', '').strip()
+        if named:
+            return self._split_named(named, subject.name)
         laid_on = any(s.fixed for s in self.included) and not subject.fixed
         return 'test' if laid_on else 'train'
+
+    def _split_named(self, word: str, subject: str) -> str:
+        if word.lower() not in SPLITS:
+            raise ShapeError(
+                f'{self.path}: {subject} has group_split {word!r}; use one of {", ".join(SPLITS)}, '
+                'or leave it empty'
+            )
+        return SPLITS[word.lower()]
 
     def check_names(self) -> None:
         """Refuses names that two subjects share who are not excluded.
@@ -151,7 +163,11 @@ def write_project(path: Path, subjects: list[ProjectSubject]) -> None:
     write_text(path, json.dumps(project, indent=4) + '\n')
 
 
-SPLITS = ('train', 'val', 'test')
+# The words of ``group_split`` and the splits that they mean.
+SPLITS = {
+    **{'train': 'train', 'val': 'val', 'test': 'test'},
+    **{'training': 'train', 'validation': 'val', 'testing': 'test'},
+}
 _PATHS = {
     'shape': 'shape',
     'groomed': 'groomed',

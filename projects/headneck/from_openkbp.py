@@ -7,14 +7,13 @@ Example:
 
 Every `pt_N` of train-pats, validation-pats and test-pats becomes `pt_00N/ct.nii.gz` with
 `segmentations/ANATOMY.nii.gz` for each structure that somebody contoured, and `meta.csv` keeps the
-cohort's own split. A patient that cannot be read is told and left out; the exit code is then 1.
+cohort's own split. A patient that cannot be read is told and left out; the exit code is then 1. Run
+again, it replaces what it wrote and nothing else.
 """
 
 import argparse
 import re
-import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ import numpy as np
 from massm.cli import run_module
 from massm.commands.progress import track
 from massm.errors import ConfigError, DatasetError
-from massm.io.atomic import write_text
+from massm.io.atomic import replacing_folder, write_text
 from massm.io.nifti import write_volume
 from massm.io.writable import make_writable
 from massm.structures import Grid
@@ -41,6 +40,8 @@ STRUCTURES = {
     'Larynx': 'larynx',
     'Esophagus': 'esophagus',
 }
+# What is written of a patient; all else in a patient's folder is somebody's.
+OWN = ('ct.nii.gz', *(f'segmentations/{name}.nii.gz' for name in STRUCTURES.values()))
 # CT values are stored as HU + 1024, which makes air outside of the patient 0: no line at all.
 OFFSET = 1024
 HIGHEST = np.iinfo(np.int16).max
@@ -77,20 +78,23 @@ def run(args: argparse.Namespace) -> int:
     patients = find_patients(args.source)
     make_writable(args.out)
     _check_foreign(args.out, {name for name, _, _ in patients})
-    done = []
-    for name, split, folder in track(patients, len(patients), 'convert'):
+    done = 0
+    for name, _, folder in track(patients, len(patients), 'convert'):
         try:
             patient = read_patient(folder)
         except DatasetError as error:
             print(f'error: {error}', file=sys.stderr)
+            remove_patient(args.out / name)
             continue
         for remark in patient.remarks:
             print(f'{name}: {remark}')
         write_patient(args.out / name, cropped(patient) if args.crop else patient)
-        done.append(f'{name};{split}\n')
-    write_text(args.out / 'meta.csv', 'image_id;split\n' + ''.join(done))
-    print(f'{len(done)} of {len(patients)} patients in {args.out}')
-    return int(len(done) < len(patients))
+        done += 1
+    # What somebody added to one who was left out stays, and prepare must know of it.
+    rows = [f'{name};{split}\n' for name, split, _ in patients if (args.out / name).is_dir()]
+    write_text(args.out / 'meta.csv', 'image_id;split\n' + ''.join(rows))
+    print(f'{done} of {len(patients)} patients in {args.out}')
+    return int(done < len(patients))
 
 
 def find_patients(source: Path) -> list[tuple[str, str, Path]]:
@@ -164,18 +168,22 @@ def cropped(patient: Patient, margin: int = 2) -> Patient:
 
 
 def write_patient(folder: Path, patient: Patient) -> None:
-    """Writes ``folder`` whole, in place of an earlier one."""
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix='.partial-'))
-    try:
-        write_volume(temporary / 'ct.nii.gz', patient.hu, patient.grid)
+    """Writes ``folder`` whole, in place of what an earlier run wrote there."""
+    with replacing_folder(folder, OWN) as made:
+        write_volume(made / 'ct.nii.gz', patient.hu, patient.grid)
         for name, mask in patient.masks.items():
-            path = temporary / 'segmentations' / f'{name}.nii.gz'
+            path = made / 'segmentations' / f'{name}.nii.gz'
             write_volume(path, mask.astype(np.uint8), patient.grid)
-        temporary.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_patient(folder: Path) -> None:
+    """Removes what an earlier run wrote of a patient who is left out; a folder that holds more
+    stays."""
+    for name in OWN:
+        (folder / name).unlink(missing_ok=True)
+    for place in (folder / 'segmentations', folder):
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
 
 
 def _affine(spacing: np.ndarray) -> np.ndarray:

@@ -32,13 +32,13 @@ contoured them; those kept for validation also chose checkpoint, threshold and c
 LIMITS="organs of which the scan shows less than half are misplaced; brainstems and larynges are contoured \
 differently from clinic to clinic; diagnostic scans, children and healthy people were never seen."
 
-# or_made FILE COMMAND...: a command that left something out ends with 1, and made the rest.
+# or_made FILE COMMAND...: a command that left something out ends with CODE 1, and made the rest.
 or_made() {
   local made=$1; shift
-  local code=0
-  "$@" || code=$?
-  [ "$code" = 0 ] && return
-  [ "$code" = 1 ] && [ -e "$made" ] || exit "$code"  # Ctrl-C, or nothing to go on with
+  CODE=0
+  "$@" || CODE=$?
+  [ "$CODE" = 0 ] && return
+  [ "$CODE" = 1 ] && [ -e "$made" ] || exit "$CODE"  # Ctrl-C, or nothing to go on with
   echo "note: going on without what was left out"
 }
 
@@ -48,8 +48,12 @@ step "1/7 environment"
 make_environment ""
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 step "2/7 CSV files to NIfTI"
-if [ ! -f "$SOURCE/meta.csv" ]; then
+# Who was left out may have been mended since: only a whole conversion is not done again.
+CONVERTED=$WORK/converted.txt
+if [ ! -f "$SOURCE/meta.csv" ] || [ "$(cat "$CONVERTED" 2>/dev/null)" != "$PUBLIC" ]; then
   or_made "$SOURCE/meta.csv" python projects/headneck/from_openkbp.py "$PUBLIC" "$SOURCE" --crop
+  mkdir -p "$WORK"
+  [ "$CODE" != 0 ] || echo "$PUBLIC" >"$CONVERTED"
 fi
 step "3/7 dataset"
 # shellcheck disable=SC2086

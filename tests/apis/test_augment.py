@@ -132,6 +132,19 @@ def test_an_imported_shape_without_a_mask_is_generated_without_one(tiny_dataset,
     assert all(problem(dataset.get_data_info(n)) is None for n in range(len(dataset)))
 
 
+def test_a_dataset_that_nobody_may_write_is_augmented(tiny_dataset, tmp_path):
+    root, out = tmp_path / 'dataset', tmp_path / 'augmented'
+    shutil.copytree(tiny_dataset, root)
+    for path in (root, *root.rglob('*')):
+        path.chmod(path.stat().st_mode & ~0o222)
+    words = [str(root), '--out', str(out), '--count', '1', '--anatomies', 'spleen']
+    assert run_command('augment', words) == 0
+    assert all(path.stat().st_mode & 0o200 for path in (out, *out.rglob('*')))
+    assert not any(path.stat().st_mode & 0o222 for path in (root, *root.rglob('*')))
+    for path in (root, *root.rglob('*')):
+        path.chmod(path.stat().st_mode | 0o200)
+
+
 def test_new_shapes_are_new_and_a_seed_gives_them_again(augmented, tiny_dataset, tmp_path):
     again = tmp_path / 'again'
     words = [str(tiny_dataset), '--out', str(again), '--count', '1', '--anatomies', *NAMES]

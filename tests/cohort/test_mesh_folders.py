@@ -94,6 +94,20 @@ def test_results_never_lie_among_the_surfaces(tmp_path, sphere, capsys):
     assert not list(tmp_path.rglob('*.particles'))
 
 
+@pytest.mark.parametrize(
+    'name', ['project.swproj', 'template.ply', 'stats.json', 'pdm.npz', 'local/a.particles']
+)
+def test_a_model_that_no_build_wrote_is_not_written_over(name, tmp_path, sphere, capsys):
+    write_mesh(tmp_path / 'm/a.ply', sphere)
+    mine = tmp_path / 'sw' / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text('mine')
+    command = ['--meshes', str(tmp_path / 'm'), '--out', str(tmp_path / 'sw'), *SMALL]
+    assert run_command('build_pdm', command) == 1
+    assert f'{mine} was written by no build' in capsys.readouterr().err
+    assert mine.read_text() == 'mine' and len(list(mine.parent.iterdir())) == 1
+
+
 SMALL = ('--jobs', '1', '--same-axes', '--particles', '16')
 
 

@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 
 import nibabel
 import numpy as np
@@ -10,10 +13,12 @@ from massm.cli import run_command
 from massm.cohort import prepare as cohort_prepare
 from massm.cohort.manifest import load_manifest
 from massm.cohort.resample import resample
+from massm.commands import prepare_dataset
 from massm.io.meshes import read_mesh
 from massm.io.nifti import read_mask, read_volume
 from massm.shape.surface import surface_distance
 from massm.structures import AnatomyStatus, Grid
+from tests.conftest import ROOT
 
 SHAPE = (40, 44, 36)
 
@@ -169,6 +174,54 @@ def test_a_source_that_changed_and_kept_its_size_is_prepared_again(tmp_path, cap
 
 def statuses(root):
     return {s.id: s.anatomies['organ'].status for s in load_manifest(root).subjects}
+
+
+def test_a_name_that_the_terminal_lacks_letters_for_stops_nothing(tmp_path):
+    two = ellipsoid()
+    two[36:38, 40, 30] = 1
+    write_subject(tmp_path / 'src/東京_01', AFFINE, mask=two)
+    words = ['src', 'out', '--anatomies', 'organ', '--jobs', '1']
+    done = subprocess.run(
+        [sys.executable, '-m', 'massm', 'prepare', *words],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONIOENCODING': 'latin-1', 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        encoding='latin-1',
+    )
+    assert done.returncode == 0, done.stderr
+    assert r'\u6771\u4eac_01/organ: 2 voxels off the largest part' in done.stdout
+    assert [s.id for s in load_manifest(tmp_path / 'out').subjects] == ['東京_01']
+
+
+def test_a_dataset_is_written_before_it_is_told_of(tmp_path, monkeypatch):
+    def broken(*args):
+        raise BrokenPipeError
+
+    write_subject(tmp_path / 'src/a', AFFINE)
+    monkeypatch.setattr(prepare_dataset, '_report', broken)
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 1
+    assert [s.id for s in load_manifest(tmp_path / 'out').subjects] == ['a']
+
+
+def test_a_patient_called_as_generated_ones_are_is_refused(tmp_path, capsys):
+    write_subject(tmp_path / 'src/generated_a', AFFINE)
+    assert prepare(tmp_path / 'src', tmp_path / 'out') == 1
+    assert 'generated_a would be taken for a patient that massm augment' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_names_in_brackets_are_told_as_they_are(tmp_path, capsys):
+    name = 'kidney [left]'
+    write_subject(tmp_path / 'src/a', AFFINE)
+    folder = tmp_path / 'src/a/segmentations'
+    (folder / 'organ.nii.gz').rename(folder / f'{name}.nii.gz')
+    words = [str(tmp_path / 'src'), str(tmp_path / 'out'), '--anatomies', name, '--jobs', '1']
+    assert run_command('prepare_dataset', words) == 0
+    assert f'│ {name} ' in capsys.readouterr().out
+    words = [str(tmp_path / 'out'), '--particles', '16', '--jobs', '1']
+    assert run_command('build_pdm', words) == 0
+    assert f'│ {name} ' in capsys.readouterr().out
 
 
 def test_a_killed_process_says_what_to_do(tmp_path, monkeypatch, capsys):

@@ -110,6 +110,20 @@ def test_splits_go_to_shapeworks_and_come_back(project, tmp_path, capsys):
         assert stats(place, capsys) == expected
 
 
+def test_splits_have_synonyms_and_no_other_word_counts_as_training(project, tmp_path, capsys):
+    words = {'a': 'Training', 'b': 'validation', 'c': 'TESTING', 'd': ' '}
+    path = project({name: {'group_split': word} for name, word in words.items()})
+    assert bring(path, tmp_path / 'data') == 0
+    splits = {s.id: s.split for s in load_manifest(tmp_path / 'data').subjects}
+    assert splits == {'a': 'train', 'b': 'val', 'c': 'test', 'd': 'train'}
+    assert stats(path, capsys) == of(path, 'ad')
+    path = project({'b': {'group_split': 'holdout'}})
+    for code in (bring(path, tmp_path / 'other'), run_command('shape_stats', [str(path)])):
+        assert code == 1
+    assert capsys.readouterr().err.count("b has group_split 'holdout'; use one of train, val") == 2
+    assert not (tmp_path / 'other').exists()
+
+
 def test_shapes_laid_on_a_fixed_model_do_not_make_it(project, tmp_path, capsys):
     path = project({'a': {'fixed': 'true'}, 'b': {'fixed': 'true'}})
     assert bring(path, tmp_path / 'data') == 0
@@ -138,6 +152,14 @@ def test_imported_particles_are_built_anew_only_where_asked(project, tmp_path, c
     assert not any(file.exists() for file in (*built, *others))
     assert run_command('build_pdm', command) == 0
     assert 'kept: la' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('spacing', ['-1', '0', 'nan'])
+def test_a_spacing_that_none_can_be_is_refused(project, tmp_path, capsys, spacing):
+    command = ['import', str(project({})), str(tmp_path / 'data'), '--anatomy', 'la']
+    assert run_command('shapeworks', [*command, '--spacing', spacing]) == 1
+    assert f'--spacing is in mm, 0.2 to 20; got {spacing}' in capsys.readouterr().err
+    assert not (tmp_path / 'data').exists()
 
 
 def test_columns_with_another_meaning_are_named(project, tmp_path, capsys):

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from massm.cli import run_module
+from massm.cli import run_command, run_module
+from massm.cohort.manifest import load_manifest
 from massm.cohort.sources.find import find_source
 from massm.cohort.sources.request import Request
 from massm.cohort.splits import read_splits
@@ -165,6 +167,31 @@ def test_a_broken_patient_is_told_in_a_line_and_left_out(
     assert 'pt_300' not in (tmp_path / 'out/meta.csv').read_text(encoding='utf-8')
 
 
+def test_what_somebody_added_to_a_patient_stays(provided, tmp_path, capsys):
+    """And what the command wrote of one who is broken by now goes, so that prepare goes on."""
+    source, out = tmp_path / 'source', tmp_path / 'out'
+    for name in ('pt_3', 'pt_4'):
+        shutil.copytree(provided / 'train-pats/pt_2', source / 'train-pats' / name)
+    assert convert(source, out, '--crop') == 0
+    added = [out / 'pt_003/segmentations/thyroid.nii.gz', out / 'pt_003/notes.txt']
+    for file in added:
+        file.write_text('mine', encoding='utf-8')
+    (source / 'train-pats/pt_3/LeftParotid.csv').unlink()
+    assert convert(source, out, '--crop') == 0
+    assert all(file.read_text(encoding='utf-8') == 'mine' for file in added)
+    assert not (out / 'pt_003/segmentations/parotid_gland_left.nii.gz').exists()
+    for name in ('pt_3', 'pt_4'):
+        (source / 'train-pats' / name / 'ct.csv').unlink()
+    shutil.copytree(provided / 'train-pats/pt_2', source / 'train-pats/pt_5')
+    assert convert(source, out, '--crop') == 1
+    assert sorted(file for file in (out / 'pt_003').rglob('*') if file.is_file()) == sorted(added)
+    assert not (out / 'pt_004').exists()
+    words = [str(out), str(tmp_path / 'd'), '--anatomies', 'mandible', '--spacing', '4']
+    assert run_command('prepare_dataset', [*words, '--jobs', '1']) == 1
+    assert 'left out: pt_003' in capsys.readouterr().out
+    assert [s.id for s in load_manifest(tmp_path / 'd').subjects] == ['pt_005']
+
+
 def test_other_folders_are_refused(provided, tmp_path, capsys):
     assert convert(tmp_path, tmp_path / 'out') == 1
     assert 'holds no pt_N in train-pats, validation-pats, test-pats' in capsys.readouterr().err
@@ -270,6 +297,23 @@ def test_the_script_goes_on_without_what_a_step_left_out(step, product, made, tm
     assert done.returncode == int(not made)
     assert ('tools/export_model.py' in (tmp_path / 'calls').read_text()) == made
     assert ('going on without what was left out' in done.stdout) == made
+
+
+def test_the_script_converts_again_until_nobody_is_left_out(tmp_path):
+    path = tmp_path / 'work/source/meta.csv'
+    words = ['public', '--work-dir', 'work', '--out', 'model']
+    makes = {'MAKES': f'mkdir -p {path.parent}; touch {path}'}
+
+    def converts(**variables):
+        (tmp_path / 'calls').write_text('')
+        assert train_script(tmp_path, *words, **variables).returncode == 0
+        return 'from_openkbp' in (tmp_path / 'calls').read_text()
+
+    assert converts(LEAVES_OUT='from_openkbp', **makes)
+    assert converts()
+    assert not converts()
+    words[0] = 'other'
+    assert converts()
 
 
 @pytest.mark.parametrize(

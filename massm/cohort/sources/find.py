@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from massm.cohort.manifest import GENERATED
 from massm.cohort.sources import multilabel, nnunet, rtstruct, totalseg
 from massm.cohort.sources.request import Request
 from massm.cohort.sources.subject import SourceSubject
@@ -62,8 +63,8 @@ def find_source(root: Path, request: Request, layout: str | None = None) -> Sour
         layout: a key of :data:`LAYOUTS`, by default what the folder looks like.
 
     Raises:
-        DatasetError: no such folder, no or several layouts, no subject, or what it tells of its
-            modality does not fit.
+        DatasetError: no such folder, no or several layouts, no subject, one of a name that is not
+            to be used, or what it tells of its modality does not fit.
         ConfigError: an option that the layout does not read.
     """
     if not root.is_dir():
@@ -79,6 +80,11 @@ def find_source(root: Path, request: Request, layout: str | None = None) -> Sour
         raise DatasetError(f'{root}: no subject found; expected {LAYOUTS[name].looks}')
     for subject in subjects:
         check_name(subject.id, str(root), DatasetError)
+        if subject.id.startswith(GENERATED):
+            raise DatasetError(
+                f'{root}: {subject.id} would be taken for a patient that massm augment generated; '
+                f'give it a name that does not begin with {GENERATED}'
+            )
     _check_distinct(subjects, root)
     return Source(root, name, tuple(subjects), _modality(subjects, request.modality, root))
 
