@@ -34,7 +34,8 @@ class SeededSampler(Sampler):
     """Shuffles by seed and epoch alone; ranks take turns.
 
     Order and augmentation are functions of (seed, epoch, index), so a resumed run and a run on
-    more processes see what an uninterrupted single process sees.
+    more processes see what an uninterrupted single process sees. What a network makes of it is the
+    same only where volumes are of one size: group normalisation sees what a batch is padded with.
 
     Args:
         dataset: has a length.
