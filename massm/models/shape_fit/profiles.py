@@ -59,14 +59,12 @@ def first_planes(images: Tensor) -> Tensor:
 def ends_repeated(images: Tensor, first: Tensor, last: Tensor) -> Tensor:
     """``images`` whose planes ``first`` and ``last`` ``[B, 3]`` stand for those before and behind
     them, too."""
-    for axis, low, high in zip((2, 3, 4), first.T, last.T, strict=True):
-        planes = torch.arange(images.shape[axis], device=images.device)
-        source = planes.clamp(low.unsqueeze(1), high.unsqueeze(1))
-        if torch.equal(source, planes.expand_as(source)):
-            continue
-        shape = [len(images), 1, 1, 1, 1]
-        shape[axis] = -1
-        images = images.gather(axis, source.view(shape).expand_as(images))
+    images = images.clone()
+    for image, lows, highs in zip(images, first.tolist(), last.tolist(), strict=True):
+        for axis, (low, high) in enumerate(zip(lows, highs, strict=True), 1):
+            behind = image.shape[axis] - 1 - high
+            image.narrow(axis, 0, low).copy_(image.narrow(axis, low, 1))
+            image.narrow(axis, high + 1, behind).copy_(image.narrow(axis, high, 1))
     return images
 
 
