@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to the shapes of a real patient, in minutes. With --train further: to a network
-# trained and tested on a synthetic cohort, in about a quarter of an hour.
+# trained and tested on a synthetic cohort, in fifteen to twenty minutes.
 # Usage: bash tools/quickstart.sh [--work-dir work_dirs/quickstart]
 #          [--train [--subjects 48] [--spacing 4] [--particles 512] [--epochs N] [KEY=VALUE ...]]
 # KEY=VALUE as after --cfg-options, for training, test and export. What is done is not done again.
