@@ -1,13 +1,15 @@
 """What earlier runs of inference left: which files are theirs, and which are somebody else's."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from massm.errors import ConfigError, MassmError
 from massm.io.digest import content_digest
 
 RESULT_FORMAT = 'massm-result'
+Digest = Callable[[Path], str | None]
 COHORT_FILES = ('summary.csv', 'project.swproj')
 LABEL_FILES = ('labels.nii.gz', 'labels.json', 'labels.ctbl', 'labels.dcm')
 
@@ -78,9 +80,16 @@ def check_replaceable(folder: Path, image: str | Path, series: str | None = None
 def has_result_of(folder: Path, image: str | Path, series: str | None = None) -> bool:
     """Whether ``folder`` holds an earlier result of ``image``, and of its ``series``; not where the
     image cannot be read so that nobody knows."""
-    earlier = read_result(folder)
+    return _is_result_of(read_result(folder), Path(image), series)
+
+
+def _is_result_of(
+    earlier: dict | None, image: Path, series: str | None, digest: Digest = content_digest
+) -> bool:
     try:
-        return earlier is not None and _is_of(earlier, Path(image)) and _may_be_of(earlier, series)
+        return (
+            earlier is not None and _is_of(earlier, image, digest) and _may_be_of(earlier, series)
+        )
     except (OSError, MassmError):
         return False
 
@@ -91,12 +100,16 @@ def named_before(
     """The ``names`` of the images' results in ``out``, but where it holds that of an image under
     another name, as a run with other images gave it, that one: else a patient counts twice."""
     known = result_folders(out) if out.is_dir() else []
+    others = {name: read_result(out / name) for name in known if name not in names}
+    digest = cache(content_digest)  # read once, however many results there are
 
     def earlier(image: Path, name: str) -> str:
         if (out / name).exists():
             return name
-        others = (other for other in known if other not in names)
-        return next((o for o in others if has_result_of(out / o, image, series)), name)
+        of_it = (o for o, result in others.items() if _is_result_of(result, image, series, digest))
+        found = next(of_it, name)
+        others.pop(found, None)  # a copy of the image has a result of its own
+        return found
 
     return [earlier(image, name) for image, name in zip(images, names, strict=True)]
 
@@ -107,14 +120,14 @@ def _may_be_of(earlier: dict, series: str | None) -> bool:
     return not known or not series or str(known).endswith(series)
 
 
-def _is_of(earlier: dict, image: Path) -> bool:
+def _is_of(earlier: dict, image: Path, digest: Digest = content_digest) -> bool:
     """Whether a result is of ``image``: of the same place, where the result tells a whole path, or
     of the same content, wherever that lay then."""
     known, path = earlier.get('image_digest'), Path(str(earlier.get('image')))
     told = path.is_absolute() or not known
     if told and path.resolve() == image.resolve():
         return True
-    return bool(known) and known == content_digest(image)
+    return bool(known) and known == digest(image)
 
 
 def check_out(out: Path) -> None:

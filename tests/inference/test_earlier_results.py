@@ -109,7 +109,7 @@ def test_two_patients_never_share_a_folder_and_a_copy_is_the_same_scan(tmp_path,
         check_replaceable(out, tmp_path / 'ct.nii')
 
 
-def test_a_scan_keeps_its_name_whatever_it_is_named_with(tmp_path):
+def test_a_scan_keeps_its_name_whatever_it_is_named_with(tmp_path, monkeypatch):
     """In a run beside another ``ct.nii.gz`` it was ``p1_ct``; alone it would be ``ct``."""
     out, scans = tmp_path / 'out', [tmp_path / f'p{i}/ct.nii.gz' for i in (1, 2)]
     for i, scan in enumerate(scans):
@@ -119,6 +119,15 @@ def test_a_scan_keeps_its_name_whatever_it_is_named_with(tmp_path):
     assert named_before(out, scans[:1], ['ct']) == ['p1_ct']
     assert named_before(out, scans, ['p1_ct', 'p2_ct']) == ['p1_ct', 'p2_ct']
     assert named_before(tmp_path / 'elsewhere', scans[:1], ['ct']) == ['ct']
+    read = []
+    monkeypatch.setattr(
+        earlier_results, 'content_digest', lambda path: read.append(path) or content_digest(path)
+    )
+    copies = [tmp_path / 'copy.nii.gz', tmp_path / 'other.nii.gz']
+    for copy in copies:
+        shutil.copy(scans[1], copy)
+    assert named_before(out, copies, ['copy', 'other']) == ['p2_ct', 'other']
+    assert read == copies, 'each is read once, whatever results there are'
     (out / 'p1_ct').rename(out / '.partial-abc')  # left by a run that was killed
     assert earlier_results.result_folders(out) == ['p2_ct']
     assert named_before(out, scans[:1], ['ct']) == ['ct']
